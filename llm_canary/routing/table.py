@@ -1,0 +1,137 @@
+"""The routing table: an immutable snapshot of everything the data plane needs.
+
+It is JSON (msgspec) so that it can lie on disk as the last good plan and travel to another process. It never holds a
+secret: `KeyRef.secret` and `Upstream.api_key` are references such as `${OPENAI_API_KEY}` or `file:/run/secrets/x`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+BUCKETS = 1_000_000
+TABLE_FORMAT = 1
+
+
+class Role(StrEnum):
+    """The two roles a variant can have in a rollout."""
+
+    CONTROL = "control"
+    CANARY = "canary"
+
+
+class Reason(StrEnum):
+    """Why a request got its variant."""
+
+    NO_ROLLOUT = "no_rollout"  # the route has no running rollout
+    HASH = "hash"  # the unit's bucket decided: the only reason that enters a comparison
+    PIN = "pin"  # x-canary-pin
+    ANONYMOUS = "anonymous"  # no unit and `anonymous: control`
+    INELIGIBLE = "ineligible"  # the rollout's `eligible` rules exclude the request
+
+
+class Anonymous(StrEnum):
+    """What happens to a request in which no unit is found."""
+
+    CONVERSATION = "conversation"
+    CONTROL = "control"
+
+
+class ContentStore(StrEnum):
+    """How much of prompts and answers is kept."""
+
+    NONE = "none"
+    HASH = "hash"
+    REDACTED = "redacted"
+    FULL = "full"
+
+
+class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Price in nano-dollars per token; `None` = unknown, and an unknown price gives an unknown cost."""
+
+    input: float
+    output: float
+    cached_input: float | None = None
+
+
+class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A provider endpoint with its credentials by reference and its time limits in seconds."""
+
+    name: str
+    kind: str  # "openai": bytes are relayed
+    base_url: str
+    api_key: str | None = None  # a reference, never the secret
+    price: Price | None = None
+    connect_timeout_s: float = 5.0
+    first_byte_timeout_s: float = 300.0
+    idle_timeout_s: float = 60.0
+
+
+class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Immutable pair of upstream model and prompt version, with parameters."""
+
+    upstream: str
+    model: str
+    prompt: str | None = None  # "support/v12"
+    prompt_hash: str | None = None  # content hash of the prompt text
+    prompt_text: str | None = None  # rendered system message
+    params: dict[str, Any] = {}
+    price: Price | None = None  # resolved when the table is built: the upstream's, else the price list's
+
+
+class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The part of a running rollout that the data plane needs."""
+
+    rollout_id: str
+    rollout: str  # its name in the file
+    salt: str
+    stage: str
+    share: float  # canary fraction of units in force, 0-1
+    canary: Variant
+    eligible: dict[str, Any] = {}  # segment -> allowed values, or {"min": x, "max": y}
+
+
+class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What apps send as `model`."""
+
+    name: str
+    control: Variant
+    unit: tuple[str, ...]  # "header:x-canary-user", "body:user", "body:metadata.user_id" ...
+    anonymous: Anonymous = Anonymous.CONVERSATION
+    segments: dict[str, str] = {}  # name -> "header:..." | "detect" | "first_message" | "derive"
+    content: ContentStore = ContentStore.NONE
+    split: Split | None = None
+
+
+class KeyRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An API key of an app, by reference."""
+
+    name: str
+    secret: str  # a reference
+    may_pin: bool = False
+
+
+class RoutingTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One immutable snapshot; a promotion or a rollback is a new one."""
+
+    config_hash: str
+    version: int  # rises with every publication
+    routes: dict[str, Route]
+    upstreams: dict[str, Upstream]
+    keys: tuple[KeyRef, ...] = ()
+    unit_secret: str = ""  # hex; keys the hash under which units are stored
+    default_upstream: str | None = None
+    max_body_bytes: int = 10_000_000
+    format: int = TABLE_FORMAT
+
+
+def encode(table: RoutingTable) -> bytes:
+    """Return the table as JSON."""
+    return msgspec.json.encode(table)
+
+
+def decode(data: bytes) -> RoutingTable:
+    """Return the table of `data`; raise msgspec.ValidationError when it is not one."""
+    return msgspec.json.decode(data, type=RoutingTable)
