@@ -1,0 +1,328 @@
+"""The form of canary.yaml: every key with its type, default and meaning.
+
+docs/configuration.md is generated from these models, so each field's description is written for
+users. Relations between entries are checked in references.py and plans.py.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+
+from llm_canary.config.values import (
+    Duration,
+    MetricName,
+    Name,
+    PositiveMargin,
+    PromptName,
+    RouteName,
+    SecretReference,
+    SegmentSource,
+    Share,
+    Tolerance,
+    UnitSource,
+    expected,
+)
+from llm_canary.decision.plan import MetricKind
+from llm_canary.routing.table import Anonymous, ContentStore
+
+DEFAULT_UNIT = (
+    "header:x-canary-user",
+    "body:safety_identifier",
+    "body:user",
+    "body:metadata.user_id",
+    "header:x-canary-session",
+)
+_GATEWAY_FIELDS = frozenset({"model", "messages", "stream"})
+
+
+class Entry(BaseModel):
+    """Strict: unknown keys and other types are refused."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+
+def _params(value: object) -> object:
+    if isinstance(value, dict) and (taken := sorted(_GATEWAY_FIELDS & value.keys())):
+        raise expected(
+            f"no {', '.join(taken)} among the parameters",
+            do="the gateway sets them: use the variant's `model` and `prompt`",
+        )
+    return value
+
+
+class PriceEntry(Entry):
+    """Dollars per million tokens."""
+
+    input_per_million: float = Field(ge=0, description="prompt tokens")
+    output_per_million: float = Field(ge=0, description="answer tokens")
+    cached_input_per_million: float | None = Field(
+        default=None, ge=0, description="prompt tokens read from the provider's cache"
+    )
+
+
+class TimeoutsEntry(Entry):
+    """How long the gateway waits for an upstream."""
+
+    connect: Duration = Field(default=5.0, description="for a connection")
+    first_byte: Duration = Field(default=300.0, description="for the first byte of the answer")
+    idle: Duration = Field(default=60.0, description="between two pieces of a streamed answer")
+
+
+class OpenAIUpstream(Entry):
+    """An OpenAI-compatible server; bytes are relayed."""
+
+    kind: Literal["openai"] = Field(description="`openai`: an OpenAI-compatible server")
+    base_url: str = Field(description="URL up to and including `/v1`; may hold `${NAME}`")
+    api_key: SecretReference | None = Field(default=None, description="the upstream's credential")
+    price: PriceEntry | None = Field(
+        default=None, description="for models that no price list knows; wins over the list"
+    )
+    timeouts: TimeoutsEntry = Field(default_factory=TimeoutsEntry, description="time limits")
+
+
+class LiteLLMUpstream(Entry):
+    """A provider that LiteLLM translates; it is read, but no variant can use it yet."""
+
+    kind: Literal["litellm"] = Field(
+        description="`litellm`: a translated provider (not yet served)"
+    )
+    provider: Name = Field(description="LiteLLM's name of the provider")
+    base_url: str | None = Field(default=None, description="another address than the provider's")
+    api_key: SecretReference | None = Field(default=None, description="the provider's credential")
+    price: PriceEntry | None = Field(default=None, description="as above")
+    timeouts: TimeoutsEntry = Field(default_factory=TimeoutsEntry, description="as above")
+
+
+Upstream = Annotated[OpenAIUpstream | LiteLLMUpstream, Field(discriminator="kind")]
+
+
+class VariantEntry(Entry):
+    """Upstream model, prompt version and parameters."""
+
+    upstream: Name = Field(description="a key of `upstreams`")
+    model: str = Field(min_length=1, description="the model's name at the upstream")
+    prompt: PromptName | None = Field(
+        default=None, description="`support/v12` is `prompts/support/v12.md`"
+    )
+    params: Annotated[dict[str, Any], BeforeValidator(_params)] = Field(
+        default={}, description="body fields that override the client's"
+    )
+
+
+class ContentEntry(Entry):
+    """What is kept of prompts and answers."""
+
+    store: Annotated[ContentStore, Field(strict=False)] = Field(
+        default=ContentStore.NONE, description="`none`, `hash`, `redacted` or `full`"
+    )
+    retain_days: int | None = Field(
+        default=None, ge=1, le=3650, description="days that stored text is kept"
+    )
+
+
+class RouteEntry(Entry):
+    """What apps send as `model`."""
+
+    control: VariantEntry = Field(description="the variant that serves when no rollout runs")
+    unit: list[UnitSource] = Field(
+        default=list(DEFAULT_UNIT),
+        min_length=1,
+        description="where the unit that keeps its variant is looked for, in this order",
+    )
+    anonymous: Annotated[Anonymous, Field(strict=False)] = Field(
+        default=Anonymous.CONVERSATION, description="no unit found: `conversation` or `control`"
+    )
+    segments: dict[Name, SegmentSource] = Field(
+        default={}, description="segment -> `header:NAME`, `detect`, `first_message` or `derive`"
+    )
+    rubrics: list[Name] = Field(
+        default=[], description="`rubrics/NAME.yaml`: what answers are graded by"
+    )
+    content: ContentEntry = Field(
+        default_factory=ContentEntry, description="what is kept of prompts and answers"
+    )
+
+
+class RangeEntry(Entry):
+    """Numbers from `min` to `max`, both included."""
+
+    min: float | None = Field(default=None, description="smallest number that is eligible")
+    max: float | None = Field(default=None, description="largest number that is eligible")
+
+
+def _eligible_kind(value: object) -> str | None:
+    if isinstance(value, list):
+        return "list"
+    return "range" if isinstance(value, dict | RangeEntry) else None
+
+
+Eligible = Annotated[
+    Annotated[list[str], Field(min_length=1), Tag("list")] | Annotated[RangeEntry, Tag("range")],
+    Discriminator(
+        _eligible_kind,
+        custom_error_type="expected",
+        custom_error_message="{expected}",
+        custom_error_context={
+            "expected": "a list such as [de, at], or {min: 30, max: 60}",
+            "do": "",
+        },
+    ),
+]
+
+
+class GateEntry(Entry):
+    """One metric to be shown no worse than its margin; unset keys come from the overridden gate."""
+
+    kind: Annotated[MetricKind, Field(strict=False)] | None = Field(
+        default=None, description="`guardrail`, `goal`, or `secondary` (shown, never decides)"
+    )
+    margin: PositiveMargin | None = Field(
+        default=None, description="how much worse the canary may be: `0.5pp`, `10%` or `0.03`"
+    )
+    tolerance: Tolerance | None = Field(
+        default=None,
+        description="harm up to here does not roll back; default 0 (hard failures) or margin/2",
+    )
+    margin_usd: float | None = Field(
+        default=None, gt=0, description="`net_benefit` only: its margin in dollars per response"
+    )
+    value_per_rubric_point_usd: float | None = Field(
+        default=None, gt=0, description="`net_benefit` only: dollars that one rubric point is worth"
+    )
+
+
+class RolloutEntry(Entry):
+    """One attempt to move a route from control to canary."""
+
+    route: RouteName = Field(description="a key of `routes`")
+    canary: VariantEntry = Field(description="the new variant")
+    plan: Name = Field(
+        default="standard", description="a key of `plans`, or the built-in `standard`"
+    )
+    preflight: list[Name] = Field(default=[], description="`checks` that must be green first")
+    eligible: dict[Name, Eligible] = Field(
+        default={},
+        description="segment -> allowed values or {min, max}; everyone else stays on control",
+    )
+    protected: list[Name] = Field(default=[], description="segments under fairness rules")
+    gates: dict[MetricName, GateEntry] = Field(
+        default={}, description="metric -> gate; added to, or overriding, every measured stage"
+    )
+
+
+class CheckEntry(Entry):
+    """An offline run that must be green before a canary (arrives in a later release)."""
+
+    rubric: Name = Field(description="`rubrics/NAME.yaml`")
+    dataset: str = Field(min_length=1, description="JSONL file, relative to this file")
+    min_pass: Share | None = Field(default=None, description="smallest share of passed samples")
+    max_drop: Share | None = Field(
+        default=None, description="largest drop against the baseline run"
+    )
+
+
+class StageEntry(Entry):
+    """One step; `full` and `standby` are not measured."""
+
+    name: Name = Field(description="`full` and `standby` end a plan; any other name is measured")
+    share: Share | None = Field(default=None, description="measured: canary share of units")
+    min: Duration | None = Field(default=None, description="measured: shortest time in the stage")
+    max: Duration | None = Field(default=None, description="measured: unproven by then = hold")
+    min_units: int | None = Field(
+        default=None, ge=1, description="measured: floor of effective canary units; default 200"
+    )
+    gates: dict[MetricName, GateEntry] = Field(
+        default={}, description="metric -> gate; added to, or overriding, the plan's"
+    )
+    holdback: Share | None = Field(default=None, description="`full`: share that stays on control")
+    for_: Duration | None = Field(
+        default=None, alias="for", description="`standby`: how long the former control stays warm"
+    )
+
+
+class AlphaEntry(Entry):
+    """Error rates of the two mistakes."""
+
+    rollback: float | None = Field(
+        default=None, gt=0, lt=0.5, description="rolling back a harmless canary; default 0.01"
+    )
+    promote: float | None = Field(
+        default=None, gt=0, lt=0.5, description="promoting past a margin; default 0.05"
+    )
+
+
+class PlanEntry(Entry):
+    """Stages and gates. Unset keys come from the plan it extends, else from the defaults."""
+
+    extends: Name | None = Field(default=None, description="the plan to start from")
+    stages: list[StageEntry] | None = Field(
+        default=None, min_length=1, description="replaces the extended plan's stages"
+    )
+    gates: dict[MetricName, GateEntry] = Field(
+        default={},
+        description="metric -> gate for every measured stage; `rubric` = each rubric of the route",
+    )
+    alpha: AlphaEntry = Field(default_factory=AlphaEntry, description="error rates")
+    full_cycle: Duration | None = Field(
+        default=None, description="no stage is shorter; default 24h"
+    )
+    warmup: Duration | None = Field(
+        default=None,
+        description="cost and latency this soon after a ramp are not scored; default 10m",
+    )
+    max_per_unit_day: int | None = Field(
+        default=None, ge=1, description="responses of one unit that count per day; default 50"
+    )
+
+
+class KeyEntry(Entry):
+    """An API key of an app. Without any key the gateway listens on loopback only."""
+
+    key: SecretReference = Field(description="the secret")
+    pin: bool = Field(default=False, description="may choose a variant by `x-canary-pin`")
+
+
+class MetricEntry(Entry):
+    """What is known of an outcome metric."""
+
+    window: Duration = Field(description="an outcome counts as matured after this time")
+
+
+class LimitsEntry(Entry):
+    """Limits on requests."""
+
+    max_body_bytes: int = Field(
+        default=10_000_000, ge=1024, le=1_000_000_000, description="largest request body"
+    )
+
+
+class CanaryFile(Entry):
+    """The whole file."""
+
+    version: Literal[1] = Field(description="always 1")
+    upstreams: dict[Name, Upstream] = Field(
+        default={}, description="where models are served; at least one"
+    )
+    prompts: str = Field(
+        default="prompts/", min_length=1, description="folder of the prompts, relative to this file"
+    )
+    routes: dict[RouteName, RouteEntry] = Field(
+        default={}, description="what apps send as `model`; at least one"
+    )
+    rollouts: dict[Name, RolloutEntry] = Field(
+        default={}, description="canaries, started by `rollout start`"
+    )
+    checks: dict[Name, CheckEntry] = Field(default={}, description="offline checks")
+    plans: dict[Name, PlanEntry] = Field(
+        default={}, description="plans beside the built-in `standard`"
+    )
+    keys: dict[Name, KeyEntry] = Field(default={}, description="API keys of apps")
+    metrics: dict[MetricName, MetricEntry] = Field(default={}, description="outcome metrics")
+    limits: LimitsEntry = Field(default_factory=LimitsEntry, description="limits on requests")
+    default_upstream: Name | None = Field(
+        default=None, description="upstream to which models that are no route are relayed untouched"
+    )

@@ -1,0 +1,152 @@
+"""Gates as written -> gates that decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from llm_canary.config.file import GateEntry
+from llm_canary.config.problems import KeyPath, Problems, did_you_mean, one_of
+from llm_canary.decision.plan import Gate, Margin, MarginUnit, MetricKind
+from llm_canary.metrics.builtin import BUILT_IN
+from llm_canary.metrics.spec import Unit
+
+RUBRIC = "rubric"  # stands for each rubric of the route
+NET_BENEFIT = "net_benefit"
+# Their values arrive in a later release, so their gates have no data until then.
+LATER_METRICS = frozenset(
+    {NET_BENEFIT, "cost_per_resolved", "session_length", "session_bounce", "pairwise_win_rate"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenGate:
+    """A gate and where it stands, for messages."""
+
+    entry: GateEntry
+    path: KeyPath
+
+
+Written = dict[str, WrittenGate]
+
+
+def written(gates: Mapping[str, GateEntry], path: KeyPath) -> Written:
+    """Return `gates`, which stand under `path`."""
+    return {metric: WrittenGate(entry, (*path, metric)) for metric, entry in gates.items()}
+
+
+def merge(base: Written, over: Written) -> Written:
+    """Return `base` with the gates of `over` added; a key that is set there wins."""
+    result = dict(base)
+    for metric, gate in over.items():
+        result[metric] = _merge_one(base[metric], gate) if metric in base else gate
+    return result
+
+
+def _merge_one(base: WrittenGate, over: WrittenGate) -> WrittenGate:
+    changes = {name: getattr(over.entry, name) for name in over.entry.model_fields_set}
+    return WrittenGate(base.entry.model_copy(update=changes), over.path)
+
+
+def expand_rubrics(gates: Written, rubrics: Iterable[str]) -> Written:
+    """Return `gates` with the gate `rubric` replaced by one for each rubric of the route."""
+    result = {metric: gate for metric, gate in gates.items() if metric != RUBRIC}
+    if RUBRIC in gates:
+        for rubric in rubrics:
+            metric = f"{RUBRIC}:{rubric}"
+            own = gates.get(metric)
+            result[metric] = _merge_one(gates[RUBRIC], own) if own else gates[RUBRIC]
+    return result
+
+
+def decides(gates: Iterable[Gate]) -> bool:
+    """Say whether any of `gates` can keep a canary from being promoted."""
+    return any(gate.kind is not MetricKind.SECONDARY for gate in gates)
+
+
+def to_gates(gates: Written, known: Iterable[str], problems: Problems) -> tuple[Gate, ...]:
+    """Return the gates that are complete; note what the others lack."""
+    names = {*BUILT_IN, *known, *LATER_METRICS, RUBRIC}
+    result = []
+    for metric, gate in gates.items():
+        if metric not in names and not metric.startswith(f"{RUBRIC}:"):
+            do = did_you_mean(metric, names) or "choose another or remove the gate"
+            problems.add(gate.path, "there is no such metric", expected=one_of(names), do=do)
+        elif built := _gate(metric, gate, problems):
+            result.append(built)
+    return tuple(result)
+
+
+def _gate(metric: str, gate: WrittenGate, problems: Problems) -> Gate | None:
+    entry, path = gate.entry, gate.path
+    margin = _net_benefit_margin(gate, problems) if metric == NET_BENEFIT else entry.margin
+    if entry.kind is None:
+        expected = "guardrail, goal or secondary"
+        problems.add(
+            (*path, "kind"), "the gate overrides no other", expected=expected, do="add `kind:`"
+        )
+    if metric == NET_BENEFIT:
+        pass
+    elif entry.margin_usd is not None or entry.value_per_rubric_point_usd is not None:
+        expected = "`margin_usd` and `value_per_rubric_point_usd` only on net_benefit"
+        problems.add(path, "the gate is not in dollars", expected=expected, do="use `margin`")
+        return None
+    elif margin is None:
+        expected = "how much worse the canary may be, such as 0.5pp, 10% or 0.03"
+        problems.add(
+            (*path, "margin"), "the gate overrides no other", expected=expected, do="add `margin:`"
+        )
+    if margin is None or entry.kind is None:
+        return None
+    if not (
+        _margin_fits(metric, gate, margin, problems) and _tolerance_fits(gate, margin, problems)
+    ):
+        return None
+    return Gate(
+        metric=metric,
+        kind=entry.kind,
+        margin=margin,
+        tolerance=None if entry.tolerance is None else entry.tolerance.value,
+        value_per_rubric_point_usd=entry.value_per_rubric_point_usd,
+    )
+
+
+def _net_benefit_margin(gate: WrittenGate, problems: Problems) -> Margin | None:
+    entry = gate.entry
+    if (
+        entry.margin_usd is None
+        or entry.value_per_rubric_point_usd is None
+        or entry.margin is not None
+    ):
+        wrong = "net_benefit is measured in dollars per response"
+        expected = "`margin_usd` and `value_per_rubric_point_usd`, and no `margin`"
+        problems.add(gate.path, wrong, expected=expected)
+        return None
+    return Margin(value=entry.margin_usd, unit=MarginUnit.ABSOLUTE)
+
+
+def _margin_fits(metric: str, gate: WrittenGate, margin: Margin, problems: Problems) -> bool:
+    """Refuse margins in another unit than the metric's: 5 meant as 5 %, 0.5pp of a time."""
+    spec = BUILT_IN.get(metric)
+    is_rate = metric.startswith(RUBRIC) or (spec is not None and spec.unit is Unit.RATE)
+    if margin.unit is MarginUnit.RELATIVE or (spec is None and not is_rate):
+        return True
+    if is_rate == (margin.value < 1):
+        return True
+    unit = "" if spec is None else f" ({spec.unit.value})"
+    wrong = f"a margin of {margin.value:g} is in another unit than the metric{unit}"
+    expected = "below 1, such as 5pp or 0.05" if is_rate else "10%, or at least 1 of that unit"
+    problems.add((*gate.path, "margin"), wrong, expected=expected)
+    return False
+
+
+def _tolerance_fits(gate: WrittenGate, margin: Margin, problems: Problems) -> bool:
+    tolerance = gate.entry.tolerance
+    if tolerance is None or tolerance.value == 0:
+        return True
+    if tolerance.unit is not margin.unit or tolerance.value > margin.value:
+        wrong = "the tolerance does not fit the margin"
+        expected = f"the margin's unit ({margin.unit}) and at most {margin.value:g}"
+        problems.add((*gate.path, "tolerance"), wrong, expected=expected)
+        return False
+    return True

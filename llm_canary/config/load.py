@@ -1,0 +1,72 @@
+"""Reads canary.yaml with everything it refers to, or says everything that is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llm_canary.config import references
+from llm_canary.config.document import read_document
+from llm_canary.config.file import CanaryFile
+from llm_canary.config.problems import Problems
+from llm_canary.config.rollout_spec import RolloutSpec
+from llm_canary.config.validate import validate
+from llm_canary.decision.plan import Plan
+from llm_canary.routing.table import KeyRef, Route, Upstream
+
+
+@dataclass(frozen=True)
+class LoadedConfig:
+    """A configuration that is right in itself; it holds references to secrets, never a secret."""
+
+    file: CanaryFile
+    path: Path
+    hash: str  # SHA-256 of the canonical form with the prompts' contents
+    routes: dict[str, Route]  # without splits: these come from the effective state
+    upstreams: dict[str, Upstream]
+    keys: tuple[KeyRef, ...]
+    plans: dict[str, Plan]
+    rollouts: dict[str, RolloutSpec]
+    default_upstream: str | None
+    warnings: tuple[str, ...] = ()  # what works differently than one may hope
+
+
+def load(path: Path) -> LoadedConfig:
+    """Return the configuration of the file `path`; raise ConfigError with every problem at once."""
+    path = Path(path)
+    problems = Problems(path.name)
+    document = read_document(path, problems)
+    problems.line_of = document.line_of
+    file = validate(document, problems)
+    resolved = references.resolve_all(
+        file, path.parent, references.names_of(document.data), problems
+    )
+    if problems:
+        raise problems.error()
+    return LoadedConfig(
+        file=file,
+        path=path,
+        hash=_hash(file, resolved),
+        routes=resolved.routes,
+        upstreams=resolved.upstreams,
+        keys=resolved.keys,
+        plans=resolved.plans,
+        rollouts=resolved.rollouts,
+        default_upstream=file.default_upstream,
+        warnings=tuple(resolved.warnings),
+    )
+
+
+def _hash(file: CanaryFile, resolved: references.Resolved) -> str:
+    """Return the hash that every request row carries: one meaning, one hash, however written."""
+    meaning: Mapping[str, Any] = {
+        "file": file.model_dump(mode="json", by_alias=True),
+        "prompts": resolved.prompt_hashes,
+        "base_urls": {name: upstream.base_url for name, upstream in resolved.upstreams.items()},
+    }
+    canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,354 @@
+"""Everything one part of the file says about another part, the environment or the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from llm_canary.config import plans as plan_rules
+from llm_canary.config import secrets
+from llm_canary.config.file import (
+    CanaryFile,
+    LiteLLMUpstream,
+    OpenAIUpstream,
+    RangeEntry,
+    RolloutEntry,
+    VariantEntry,
+)
+from llm_canary.config.problems import KeyPath, Problems, did_you_mean, one_of, shown
+from llm_canary.config.prompts import Prompt, load_prompt
+from llm_canary.config.rollout_spec import RolloutSpec
+from llm_canary.decision.plan import MetricKind, Plan
+from llm_canary.errors import ConfigError
+from llm_canary.metrics.builtin import BUILT_IN
+from llm_canary.resources import resource_dir
+from llm_canary.routing.segment import HEADER_PREFIX
+from llm_canary.routing.table import KeyRef, Price, Route, Upstream, Variant
+
+_SECTIONS = ("upstreams", "routes", "rollouts", "checks", "plans")
+
+
+@dataclass(slots=True)
+class Resolved:
+    """What the entries mean together."""
+
+    upstreams: dict[str, Upstream] = field(default_factory=dict)
+    routes: dict[str, Route] = field(default_factory=dict)
+    plans: dict[str, Plan] = field(default_factory=dict)
+    rollouts: dict[str, RolloutSpec] = field(default_factory=dict)
+    keys: tuple[KeyRef, ...] = ()
+    prompt_hashes: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def names_of(data: dict[str, Any]) -> dict[str, set[str]]:
+    """Return the names each section defines, also those whose entries are faulty."""
+    return {
+        section: set(entries) if isinstance(entries := data.get(section), dict) else set()
+        for section in _SECTIONS
+    }
+
+
+def resolve_all(
+    file: CanaryFile, folder: Path, names: dict[str, set[str]], problems: Problems
+) -> Resolved:
+    """Return what the entries mean; note everything that refers to nothing."""
+    resolver = _Resolver(file, folder, names, problems)
+    resolver.run()
+    return resolver.out
+
+
+class _Resolver:
+    """One pass over the file."""
+
+    def __init__(
+        self, file: CanaryFile, folder: Path, names: dict[str, set[str]], problems: Problems
+    ) -> None:
+        self._file = file
+        self._folder = folder
+        self._names = names
+        self._problems = problems
+        self._prompts: dict[str, Prompt | None] = {}
+        self.out = Resolved()
+
+    def run(self) -> None:
+        for section in ("upstreams", "routes"):
+            if not self._names[section]:
+                self._problems.add(
+                    (section,), "there is none", expected="at least one", do=f"add `{section}:`"
+                )
+        self._upstreams()
+        self._keys()
+        self._routes()
+        self._checks()
+        self._plans_and_rollouts()
+        self.out.prompt_hashes = {name: one.hash for name, one in self._prompts.items() if one}
+
+    def _refers(self, path: KeyPath, name: str, known: Collection[str], kind: str) -> bool:
+        if name in known:
+            return True
+        do = did_you_mean(name, known) or f"define it under `{kind}s:`"
+        self._problems.add(path, f"there is no {kind} {shown(name)}", expected=one_of(known), do=do)
+        return False
+
+    def _tried(self, path: KeyPath, act: Any) -> Any:  # noqa: ANN401 - whatever `act` returns
+        """Return what `act` returns, or note why it cannot."""
+        try:
+            return act()
+        except ConfigError as error:
+            self._problems.add(path, error.message)
+            return None
+
+    def _upstreams(self) -> None:
+        for name, entry in self._file.upstreams.items():
+            path: KeyPath = ("upstreams", name)
+            if entry.api_key is not None:
+                self._tried((*path, "api_key"), lambda key=entry.api_key: secrets.resolve(key))
+            if isinstance(entry, OpenAIUpstream) and (
+                url := self._base_url((*path, "base_url"), entry.base_url)
+            ):
+                self.out.upstreams[name] = _upstream(name, entry, url)
+        default = self._file.default_upstream
+        if default is not None:
+            self._usable_upstream(("default_upstream",), default)
+
+    def _base_url(self, path: KeyPath, written: str) -> str | None:
+        url = self._tried(path, lambda: secrets.interpolate(written))
+        if url is None:
+            return None
+        try:
+            parts = urlsplit(url)
+            is_fit = (
+                parts.scheme in ("http", "https")
+                and bool(parts.hostname)
+                and parts.port != 0
+                and parts.username is None
+                and not (parts.query or parts.fragment)
+                and url.isascii()
+                and url.isprintable()
+                and " " not in url
+            )
+        except ValueError:
+            is_fit = False
+        if not is_fit:
+            expected = (
+                "a URL such as https://api.openai.com/v1, without user, password, query or fragment"
+            )
+            self._problems.add(path, f"{shown(written)} does not fit", expected=expected)
+            return None
+        return str(url).rstrip("/")
+
+    def _usable_upstream(self, path: KeyPath, name: str) -> bool:
+        if not self._refers(path, name, self._names["upstreams"], "upstream"):
+            return False
+        if isinstance(self._file.upstreams.get(name), LiteLLMUpstream):
+            wrong = f"upstream {shown(name)} is of kind litellm, which is not supported yet"
+            self._problems.add(path, wrong, expected="an upstream of kind openai")
+            return False
+        return True
+
+    def _keys(self) -> None:
+        for name, entry in self._file.keys.items():
+            self._tried(("keys", name, "key"), lambda key=entry.key: secrets.resolve(key))
+        self.out.keys = tuple(
+            KeyRef(name=name, secret=entry.key, may_pin=entry.pin)
+            for name, entry in self._file.keys.items()
+        )
+
+    def _prompt(self, path: KeyPath, name: str) -> Prompt | None:
+        if name not in self._prompts:
+            folder = self._folder / self._file.prompts
+            self._prompts[name] = self._tried(path, lambda: load_prompt(folder, name))
+        return self._prompts[name]
+
+    def _variant(self, path: KeyPath, entry: VariantEntry) -> Variant:
+        self._usable_upstream((*path, "upstream"), entry.upstream)
+        prompt = self._prompt((*path, "prompt"), entry.prompt) if entry.prompt else None
+        upstream = self.out.upstreams.get(entry.upstream)
+        return Variant(
+            upstream=entry.upstream,
+            model=entry.model,
+            prompt=entry.prompt,
+            prompt_hash=prompt.hash if prompt else None,
+            prompt_text=prompt.text if prompt else None,
+            params=entry.params,
+            price=upstream.price if upstream else None,
+        )
+
+    def _routes(self) -> None:
+        for name, entry in self._file.routes.items():
+            path: KeyPath = ("routes", name)
+            for index, rubric in enumerate(entry.rubrics):
+                self._rubric((*path, "rubrics", index), rubric)
+            if entry.content.retain_days is not None:
+                self.out.warnings.append(
+                    f"routes.{name}.content.retain_days: nothing deletes text in this release"
+                )
+            self.out.routes[name] = Route(
+                name=name,
+                control=self._variant((*path, "control"), entry.control),
+                unit=tuple(entry.unit),
+                anonymous=entry.anonymous,
+                segments=entry.segments | self._implied_segments(name, entry.segments),
+                content=entry.content.store,
+            )
+
+    def _implied_segments(self, route: str, declared: dict[str, str]) -> dict[str, str]:
+        """Return the segments that only rollouts name: apps send them as headers."""
+        named = [
+            segment
+            for entry in self._file.rollouts.values()
+            if entry.route == route
+            for segment in (*entry.eligible, *entry.protected)
+        ]
+        return {
+            segment: f"header:{HEADER_PREFIX}{segment.replace('_', '-')}"
+            for segment in named
+            if segment not in declared
+        }
+
+    def _rubric(self, path: KeyPath, name: str) -> None:
+        places = [self._folder / "rubrics"]
+        with suppress(FileNotFoundError):  # this installation ships none
+            places.append(resource_dir("rubrics"))
+        if not any(_is_file(place / f"{name}.yaml") for place in places):
+            wrong = f"there is no rubric {shown(name)}"
+            self._problems.add(path, wrong, expected=f"the file rubrics/{name}.yaml", do="add it")
+
+    def _checks(self) -> None:
+        for name, entry in self._file.checks.items():
+            path: KeyPath = ("checks", name)
+            self._rubric((*path, "rubric"), entry.rubric)
+            if not _is_file(self._folder / entry.dataset):
+                wrong = f"there is no file {shown(entry.dataset)}"
+                expected = "a JSONL file, relative to the configuration"
+                self._problems.add((*path, "dataset"), wrong, expected=expected)
+
+    def _metrics(self) -> dict[str, float]:
+        """Return outcome metric -> seconds until it counts as matured."""
+        for metric in self._file.metrics:
+            spec = BUILT_IN.get(metric)
+            if spec is not None and spec.outcome is None:
+                wrong = "the metric is known with the answer, so it has no window"
+                expected = one_of(name for name, one in BUILT_IN.items() if one.outcome)
+                self._problems.add(("metrics", metric), wrong, expected=expected)
+        return {metric: entry.window for metric, entry in self._file.metrics.items()}
+
+    def _plans_and_rollouts(self) -> None:
+        windows_s = self._metrics()
+        drafts = plan_rules.drafts(self._file.plans, self._names["plans"], self._problems)
+        for name, draft in drafts.items():
+            self.out.plans[name] = plan_rules.to_plan(draft, self._problems, windows_s=windows_s)
+        for name, entry in self._file.rollouts.items():
+            self._rollout(name, entry, drafts, windows_s)
+        used = {entry.plan for entry in self._file.rollouts.values()}
+        for name in self.out.plans.keys() - used:
+            plan_rules.check_unused(self.out.plans[name], ("plans", name), self._problems)
+
+    def _rollout(
+        self,
+        name: str,
+        entry: RolloutEntry,
+        drafts: dict[str, plan_rules.Draft],
+        windows_s: dict[str, float],
+    ) -> None:
+        path: KeyPath = ("rollouts", name)
+        self._refers((*path, "route"), entry.route, self._names["routes"], "route")
+        for index, check in enumerate(entry.preflight):
+            self._refers((*path, "preflight", index), check, self._names["checks"], "check")
+        for segment, rule in entry.eligible.items():
+            self._range((*path, "eligible", segment), rule)
+        canary = self._variant((*path, "canary"), entry.canary)
+        plans = self._names["plans"] | {plan_rules.STANDARD}
+        if not self._refers((*path, "plan"), entry.plan, plans, "plan") or entry.plan not in drafts:
+            return
+        route = self._file.routes.get(entry.route)
+        rubrics = route.rubrics if route else ()
+        plan = plan_rules.to_plan(
+            drafts[entry.plan],
+            self._problems,
+            windows_s=windows_s,
+            rollout=(path, entry, rubrics),
+        )
+        self._warn(name, plan, entry)
+        self.out.rollouts[name] = RolloutSpec(
+            name=name,
+            route=entry.route,
+            canary=canary,
+            plan=plan,
+            eligible={key: _rule(value) for key, value in entry.eligible.items()},
+            protected=tuple(entry.protected),
+            preflight=tuple(entry.preflight),
+        )
+
+    def _range(self, path: KeyPath, rule: list[str] | RangeEntry) -> None:
+        if not isinstance(rule, RangeEntry):
+            return
+        if rule.min is None and rule.max is None:
+            self._problems.add(path, "the range has no end", expected="min, max or both")
+        elif rule.min is not None and rule.max is not None and rule.min > rule.max:
+            wrong = f"min {rule.min:g} is larger than max {rule.max:g}"
+            self._problems.add(path, wrong, expected="min <= max")
+
+    def _warn(self, name: str, plan: Plan, entry: RolloutEntry) -> None:
+        gates = [
+            gate
+            for stage in plan.stages
+            for gate in stage.gates
+            if gate.kind is not MetricKind.SECONDARY
+        ]
+        for metric in sorted({gate.metric for gate in gates}):
+            if metric not in BUILT_IN:
+                self.out.warnings.append(
+                    f"rollouts.{name}: gate {metric} has no data in this release, so the rollout "
+                    "will wait and then hold; give the gate `kind: secondary` to decide without it"
+                )
+        if entry.preflight:
+            self.out.warnings.append(
+                f"rollouts.{name}.preflight: checks are not run by this release"
+            )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long, a folder that may not be entered
+        return False
+
+
+def _rule(rule: list[str] | RangeEntry) -> list[str] | dict[str, float]:
+    if isinstance(rule, list):
+        return list(rule)
+    return {
+        key: value for key, value in (("min", rule.min), ("max", rule.max)) if value is not None
+    }
+
+
+def _upstream(name: str, entry: OpenAIUpstream, base_url: str) -> Upstream:
+    price = entry.price
+    return Upstream(
+        name=name,
+        kind=entry.kind,
+        base_url=base_url,
+        api_key=entry.api_key,
+        price=None
+        if price is None
+        else Price(
+            input=_nanousd_per_token(price.input_per_million),
+            output=_nanousd_per_token(price.output_per_million),
+            cached_input=None
+            if price.cached_input_per_million is None
+            else _nanousd_per_token(price.cached_input_per_million),
+        ),
+        connect_timeout_s=entry.timeouts.connect,
+        first_byte_timeout_s=entry.timeouts.first_byte,
+        idle_timeout_s=entry.timeouts.idle,
+    )
+
+
+def _nanousd_per_token(usd_per_million: float) -> float:
+    return round(usd_per_million * 1000, 9)

@@ -1,0 +1,65 @@
+"""What the process itself is told: `LLM_CANARY_*` environment variables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from llm_canary.errors import ConfigError
+
+_PREFIX = "LLM_CANARY_"
+_SCHEMES = ("sqlite://", "postgresql://")
+
+
+class Settings(BaseSettings):
+    """Frozen; built once by the entry point and passed on."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX,
+        frozen=True,
+        env_ignore_empty=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+    )
+
+    config: Path = Field(default=Path("canary.yaml"), description="the configuration file")
+    database_url: str = Field(
+        default="sqlite:///./llm_canary.db",
+        description="`sqlite:///FILE` or `postgresql://…`",
+        repr=False,  # it may hold a password
+    )
+    data_dir: Path = Field(
+        default=Path(".llm_canary"),
+        description="folder of the spool and of the last good table",
+    )
+    url: str = Field(
+        default="http://127.0.0.1:8484",
+        description="a running server, for commands that talk to one",
+        pattern=r"^https?://[^\s/@]+(/\S*)?$",
+    )
+    api_key: SecretStr | None = Field(
+        default=None, description="the key with which commands talk to that server"
+    )
+
+    def __init__(self) -> None:
+        """Read the environment; raise ConfigError naming every wrong variable, never its value."""
+        try:
+            super().__init__()
+        except ValidationError as error:
+            problems = tuple(_problem(fault) for fault in error.errors(include_input=False))
+            raise ConfigError("\n".join(problems), problems=problems) from None
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        if not value.startswith(_SCHEMES):
+            raise ValueError(f"expected a URL that begins with {' or '.join(_SCHEMES)}")
+        return value
+
+
+def _problem(fault: ErrorDetails) -> str:
+    reason = fault["msg"].removeprefix("Value error, ")
+    return f"environment variable {_PREFIX}{str(fault['loc'][0]).upper()}: {reason}"
