@@ -78,7 +78,9 @@ class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prompt_hash: str | None = None  # content hash of the prompt text
     prompt_text: str | None = None  # rendered system message
     params: dict[str, Any] = {}
-    price: Price | None = None  # resolved when the table is built: the upstream's, else the price list's
+    price: Price | None = (
+        None  # resolved when the table is built: the upstream's, else the price list's
+    )
 
 
 class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

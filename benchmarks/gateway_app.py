@@ -1,0 +1,104 @@
+"""The data plane with a running 10 % split, for `bench.py`: `python benchmarks/gateway_app.py 9300`.
+
+Every request is parsed, hashed, assigned, rewritten, relayed, tapped and recorded into a spool.
+Set LLM_CANARY_BENCH_TELEMETRY=off to see what the recording costs.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import uvicorn
+
+from llm_canary.gateway.app import GatewayApp
+from llm_canary.gateway.state import GatewayState
+from llm_canary.routing.table import Price, Route, RoutingTable, Split, Upstream, Variant
+
+UPSTREAM = "http://127.0.0.1:9100/v1"
+PRICE = Price(input=250.0, output=2000.0, cached_input=25.0)
+PROMPT = "You are a careful assistant. Answer briefly and name your sources. " * 8
+
+
+class NoWriter:
+    """Drops everything."""
+
+    def put(self, event):
+        del event
+        return True
+
+    def start(self):
+        pass
+
+    def close(self, timeout_s):
+        del timeout_s
+
+
+def table():
+    control = Variant(upstream="mock", model="mock-model-a", price=PRICE)
+    canary = Variant(
+        upstream="mock", model="mock-model-b", prompt="bench/v2", prompt_text=PROMPT, price=PRICE
+    )
+    split = Split(
+        rollout_id="bench", rollout="bench", salt="bench", stage="initial", share=0.1, canary=canary
+    )
+    route = Route(
+        name="mock-model",
+        control=control,
+        unit=("header:x-canary-user", "body:user"),
+        segments={"tier": "header:x-canary-segment-tier", "hour": "derive"},
+        split=split,
+    )
+    return RoutingTable(
+        config_hash="bench",
+        version=1,
+        routes={route.name: route},
+        upstreams={"mock": Upstream(name="mock", kind="openai", base_url=UPSTREAM)},
+        unit_secret="00" * 32,
+    )
+
+
+def make_writer():
+    if os.environ.get("LLM_CANARY_BENCH_TELEMETRY") == "off":
+        return NoWriter()
+    from llm_canary.telemetry.writer import TelemetryWriter  # noqa: PLC0415
+
+    return TelemetryWriter(Path(tempfile.mkdtemp(prefix="llm-canary-bench-")))
+
+
+def make_app():
+    writer = make_writer()
+    state = GatewayState(writer)
+    gateway = GatewayApp(state)
+
+    async def app(scope, receive, send):
+        if scope["type"] != "lifespan":
+            await gateway(scope, receive, send)
+            return
+        await receive()
+        writer.start()
+        await state.start()
+        state.swap(table())
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await state.close()
+        writer.close(10.0)
+        await send({"type": "lifespan.shutdown.complete"})
+
+    return app
+
+
+if __name__ == "__main__":
+    uvicorn.run(
+        make_app(),
+        port=int(sys.argv[1]),
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        proxy_headers=False,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        log_level="warning",
+        backlog=4096,
+    )

@@ -1,0 +1,1 @@
+"""The data plane: OpenAI-compatible, plain ASGI, serves with everything else down."""

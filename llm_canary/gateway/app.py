@@ -1,0 +1,86 @@
+"""The ASGI application of the data plane: what an OpenAI client calls, and the health checks."""
+
+from __future__ import annotations
+
+from llm_canary.errors import MethodNotAllowed, NotFound, RequestError
+from llm_canary.gateway.asgi import ClientLeft, Headers, Receive, Scope, Send, send_json
+from llm_canary.gateway.chat import serve_chat
+from llm_canary.gateway.errors import (
+    INTERNAL_ERROR,
+    log_internal_error,
+    send_error,
+    send_refusal,
+)
+from llm_canary.gateway.feedback import serve_feedback, serve_outcomes
+from llm_canary.gateway.models import PREFIX, serve_model, serve_models
+from llm_canary.gateway.state import GatewayState
+
+CHAT = "/v1/chat/completions"
+_READ = ("GET", "HEAD")
+_METHODS: dict[str, tuple[str, ...]] = {
+    CHAT: ("POST",),
+    "/v1/models": _READ,
+    "/v1/feedback": ("POST", "PUT", "DELETE"),
+    "/v1/outcomes": ("POST",),
+    "/healthz": _READ,
+    "/readyz": _READ,
+}
+
+
+class GatewayApp:
+    """Serves the data plane; knows no lifespan, its owner starts and closes the state."""
+
+    def __init__(self, state: GatewayState) -> None:
+        self._state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; what is refused is refused in OpenAI's shape."""
+        if scope["path"] == CHAT and scope["method"] == "POST":
+            await serve_chat(self._state, scope, receive, send)
+            return
+        try:
+            await self._serve(scope, receive, send)
+        except RequestError as refusal:
+            await send_refusal(send, refusal, _allow_header(refusal, scope["path"]))
+        except ClientLeft:
+            return
+        except Exception as error:  # noqa: BLE001 - the edge of the data plane
+            log_internal_error(scope["path"], error)
+            await send_error(send, 500, INTERNAL_ERROR, code="internal_error")
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, method, state = scope["path"], scope["method"], self._state
+        allowed = _allowed(path)
+        if method not in allowed:
+            raise MethodNotAllowed(f"{path[:80]} takes {', '.join(allowed)}, not {method}")
+        if path == "/v1/feedback":
+            await serve_feedback(state, scope, receive, send)
+        elif path == "/v1/outcomes":
+            await serve_outcomes(state, scope, receive, send)
+        elif path == "/v1/models":
+            await serve_models(state, scope, send)
+        elif path == "/healthz":
+            await send_json(send, 200, {"status": "ok"})
+        elif path == "/readyz":
+            table = state.in_force().table
+            ready = {"status": "ready", "config_hash": table.config_hash, "version": table.version}
+            await send_json(send, 200, ready)
+        else:
+            await serve_model(state, scope, send)
+
+
+def _allow_header(refusal: RequestError, path: str) -> Headers:
+    if isinstance(refusal, MethodNotAllowed):
+        return [(b"allow", ", ".join(_allowed(path)).encode())]
+    return []
+
+
+def _allowed(path: str) -> tuple[str, ...]:
+    """Return the methods of `path`; raise NotFound naming the paths there are."""
+    if path.startswith(PREFIX) and len(path) > len(PREFIX):
+        return _READ
+    allowed = _METHODS.get(path)
+    if allowed is None:
+        shown = ", ".join(name for name in _METHODS if name.startswith("/v1/"))
+        raise NotFound(f"there is nothing at {path[:80]}; the data plane has {shown}")
+    return allowed

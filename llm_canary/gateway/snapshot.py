@@ -1,0 +1,187 @@
+"""A routing table made ready for serving: secrets resolved, headers encoded, rules compiled.
+
+Everything here is built once per table swap, so that a request only looks things up.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import msgspec
+import orjson
+
+from llm_canary.config.secrets import resolve
+from llm_canary.errors import ConfigError, UpstreamUnavailable
+from llm_canary.gateway.asgi import Headers
+from llm_canary.providers.openai_wire import Answer, OpenAiWire, Wire
+from llm_canary.routing.assign import Source, SplitRule, parse_source
+from llm_canary.routing.bucket import canary_buckets
+from llm_canary.routing.segment import SegmentSource, default_source
+from llm_canary.routing.table import (
+    KeyRef,
+    Role,
+    Route,
+    RoutingTable,
+    Upstream,
+    Variant,
+)
+
+_log = logging.getLogger(__name__)
+_SERVED_KINDS = ("openai",)
+# The gateway itself decides these four; a variant's params must not.
+_RESERVED_PARAMS = frozenset({"model", "messages", "stream", "stream_options"})
+
+
+@dataclass(slots=True, frozen=True)
+class CompiledVariant:
+    """A variant with everything that a request for it needs."""
+
+    role: Role
+    variant: Variant
+    opaque_id: str
+    headers: Headers  # x-canary-rollout and x-canary-variant
+    model: msgspec.Raw
+    system_message: bytes | None  # the prompt as a JSON message
+    params: dict[str, msgspec.Raw]
+
+
+@dataclass(slots=True, frozen=True)
+class CompiledRoute:
+    """A route with everything that a request for it needs."""
+
+    route: Route
+    sources: tuple[Source, ...]
+    segments: tuple[SegmentSource, ...]
+    eligible_segments: tuple[SegmentSource, ...]
+    split: SplitRule | None
+    variants: dict[Role, CompiledVariant]
+    pins: dict[str, Role]
+    control_format: bytes | None  # `response_format` of the control's params
+
+
+class UnusableWire:
+    """An upstream that cannot be used; requests for it are answered with the reason."""
+
+    def __init__(self, message: str, code: str) -> None:
+        self._message = message
+        self._code = code
+
+    async def send(self, path: str, body: bytes, headers: object) -> Answer:
+        """Raise UpstreamUnavailable with the reason."""
+        del path, body, headers
+        raise UpstreamUnavailable(self._message, code=self._code)
+
+
+class Snapshot:
+    """One compiled routing table. Immutable once built."""
+
+    def __init__(self, table: RoutingTable) -> None:
+        self.table = table
+        self.secret = bytes.fromhex(table.unit_secret)
+        self.is_keyless = not table.keys
+        self.wires: dict[str, Wire] = {
+            name: _wire(upstream) for name, upstream in table.upstreams.items()
+        }
+        self.routes = {name: self._compile(route) for name, route in table.routes.items()}
+        self.max_body_bytes = table.max_body_bytes
+        # The pepper makes the time of a lookup tell nothing about the keys it is compared with.
+        self._pepper = os.urandom(32)
+        self._keys = self._resolve_keys()
+
+    def key_of(self, token: str) -> KeyRef | None:
+        """Return the key whose secret is `token`."""
+        return self._keys.get(self._digest(token))
+
+    def _digest(self, token: str) -> bytes:
+        text = token.encode(errors="surrogatepass")
+        return blake2b(text, digest_size=32, key=self._pepper).digest()
+
+    def _resolve_keys(self) -> dict[bytes, KeyRef]:
+        keys: dict[bytes, KeyRef] = {}
+        for key in self.table.keys:
+            try:
+                keys[self._digest(resolve(key.secret))] = key
+            except ConfigError as error:
+                # Fail closed: the table stays keyed, this one key opens nothing.
+                _log.warning("key %r cannot be used: %s", key.name, error.message)
+        return keys
+
+    def _compile(self, route: Route) -> CompiledRoute:
+        variants = {Role.CONTROL: self._variant(route, Role.CONTROL, route.control)}
+        split = None
+        segments = tuple(SegmentSource(name, source) for name, source in route.segments.items())
+        declared = {segment.name: segment for segment in segments}
+        eligible: tuple[SegmentSource, ...] = ()
+        if route.split is not None:
+            variants[Role.CANARY] = self._variant(route, Role.CANARY, route.split.canary)
+            split = SplitRule(route.split.salt, canary_buckets(route.split.share))
+            eligible = tuple(
+                declared.get(name) or default_source(name) for name in route.split.eligible
+            )
+        pins = {role.value: role for role in variants}
+        pins.update({variant.opaque_id: role for role, variant in variants.items()})
+        control_format = route.control.params.get("response_format")
+        return CompiledRoute(
+            route=route,
+            sources=tuple(parse_source(label) for label in route.unit),
+            segments=segments,
+            eligible_segments=eligible,
+            split=split,
+            variants=variants,
+            pins=pins,
+            control_format=orjson.dumps(control_format) if control_format is not None else None,
+        )
+
+    def _variant(self, route: Route, role: Role, variant: Variant) -> CompiledVariant:
+        split = route.split
+        subject = split.rollout_id if split is not None else f"route:{route.name}"
+        opaque_id = self._opaque_id(subject, role)
+        headers = [(b"x-canary-variant", opaque_id.encode())]
+        if split is not None:
+            headers.append((b"x-canary-rollout", _header_value(split.rollout)))
+        prompt = variant.prompt_text
+        return CompiledVariant(
+            role=role,
+            variant=variant,
+            opaque_id=opaque_id,
+            headers=headers,
+            model=msgspec.Raw(msgspec.json.encode(variant.model)),
+            system_message=msgspec.json.encode({"role": "system", "content": prompt})
+            if prompt is not None
+            else None,
+            params={
+                name: msgspec.Raw(msgspec.json.encode(value))
+                for name, value in variant.params.items()
+                if name not in _RESERVED_PARAMS
+            },
+        )
+
+    def _opaque_id(self, subject: str, role: Role) -> str:
+        """Name an arm without telling which it is; the same on every replica."""
+        text = f"variant\0{subject}\0{role}".encode(errors="surrogatepass")
+        return "v-" + blake2b(text, digest_size=6, key=self.secret).hexdigest()
+
+
+def _wire(upstream: Upstream) -> Wire:
+    if upstream.kind not in _SERVED_KINDS:
+        return UnusableWire(
+            f"upstream {upstream.name!r} is of kind {upstream.kind!r}, which this version does not "
+            f"serve; use one of kind {', '.join(_SERVED_KINDS)}",
+            code="upstream_kind_unsupported",
+        )
+    try:
+        api_key = resolve(upstream.api_key) if upstream.api_key is not None else None
+    except ConfigError as error:
+        _log.warning("upstream %r has no usable key: %s", upstream.name, error.message)
+        return UnusableWire(
+            f"the gateway has no usable key for upstream {upstream.name!r}; set it",
+            code="upstream_credentials",
+        )
+    return OpenAiWire(upstream, api_key)
+
+
+def _header_value(text: str) -> bytes:
+    return text.encode("ascii", errors="replace")

@@ -1,0 +1,98 @@
+"""What the data plane holds: the table in force, upstream connections, the way to telemetry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import aiohttp
+
+from llm_canary.clock import Clock, SystemClock
+from llm_canary.errors import NotReady
+from llm_canary.gateway.snapshot import Snapshot
+from llm_canary.providers.openai_wire import OpenAiWire, make_session
+from llm_canary.routing.table import RoutingTable
+from llm_canary.telemetry.events import Event
+
+# Raw requests and answers that may wait for the telemetry thread at one time.
+_MAX_PENDING_BYTES = 256 * 1024 * 1024
+
+
+class EventWriter(Protocol):
+    """Where events go; never blocks."""
+
+    def put(self, event: Event | Callable[[], Event]) -> bool:
+        """Accept an event, or a callable that makes it in another thread; False = dropped."""
+        ...
+
+
+class GatewayState:
+    """Shared by all requests of one process. Changes only by `swap`, on the event loop's thread."""
+
+    def __init__(self, writer: EventWriter, *, clock: Clock | None = None) -> None:
+        self.clock: Clock = clock or SystemClock()
+        self.snapshot: Snapshot | None = None
+        self._writer = writer
+        self._session: aiohttp.ClientSession | None = None
+        # Each counter has one writing thread, so neither needs a lock.
+        self._bytes_handed_over = 0
+        self._bytes_done = 0
+
+    @property
+    def table(self) -> RoutingTable | None:
+        """The routing table in force."""
+        return self.snapshot.table if self.snapshot is not None else None
+
+    async def start(self) -> None:
+        """Open the upstream session; needs a running event loop."""
+        self._session = make_session()
+        self._attach(self.snapshot)
+
+    async def close(self) -> None:
+        """Close upstream connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    def swap(self, table: RoutingTable) -> None:
+        """Put `table` in force for all requests that come from now on.
+
+        Requests that are under way finish on the table they began with.
+        """
+        snapshot = Snapshot(table)
+        self._attach(snapshot)
+        self.snapshot = snapshot
+
+    def in_force(self) -> Snapshot:
+        """Return the snapshot in force; raise NotReady before the first."""
+        if self.snapshot is None:
+            raise NotReady("there is no routing table yet; try again in a moment")
+        return self.snapshot
+
+    def record(self, event: Event | Callable[[], Event], *, weight_bytes: int = 0) -> bool:
+        """Hand an event to telemetry; False = dropped.
+
+        `weight_bytes` is what a callable keeps in memory until it has run. Over the limit it runs
+        here, which is slow but bounded.
+        """
+        if not callable(event):
+            return self._writer.put(event)
+        if self._bytes_handed_over - self._bytes_done > _MAX_PENDING_BYTES:
+            return self._writer.put(event())
+
+        def make() -> Event:
+            try:
+                return event()
+            finally:
+                self._bytes_done += weight_bytes
+
+        if self._writer.put(make):
+            self._bytes_handed_over += weight_bytes
+            return True
+        return False
+
+    def _attach(self, snapshot: Snapshot | None) -> None:
+        if snapshot is None or self._session is None:
+            return
+        for wire in snapshot.wires.values():
+            if isinstance(wire, OpenAiWire):
+                wire.use(self._session)

@@ -1,0 +1,106 @@
+"""Ends an exchange from outside: the client left, or the upstream is silent for too long.
+
+Both cancel the task that serves the exchange, and leaving the watch turns the cancellation into an
+exception that says why. There is one lazy timer: moving the deadline is an assignment, the timer
+looks at it when it fires.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from llm_canary.gateway.asgi import ClientLeft, Receive
+
+# Until then a client's leaving goes unnoticed: listening costs a task, and an answer that took no
+# longer has already been paid for.
+_LISTEN_AFTER_S = 0.02
+
+
+class UpstreamSilent(Exception):  # noqa: N818 - a fact about the upstream, not an error of ours
+    """The upstream sent nothing for longer than its limit."""
+
+
+class Watch:
+    """Watches over the exchange that the current task serves; use as a context manager.
+
+    Leaving it raises ClientLeft or UpstreamSilent when that is what happened.
+    """
+
+    __slots__ = (
+        "_deadline",
+        "_fires_at",
+        "_listener",
+        "_loop",
+        "_reason",
+        "_receive",
+        "_task",
+        "_timer",
+    )
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task(self._loop)
+        self._deadline: float | None = None
+        self._listener: asyncio.Task[None] | None = None
+        self._reason: type[ClientLeft | UpstreamSilent] | None = None
+        self._fires_at = self._loop.time() + _LISTEN_AFTER_S
+        self._timer: asyncio.TimerHandle | None = self._loop.call_at(self._fires_at, self._look)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        task, self._task = self._task, None
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._listener is not None:
+            self._listener.cancel()
+        if self._reason is not None and task is not None and kind is asyncio.CancelledError:
+            task.uncancel()
+            raise self._reason from None
+
+    def expect_within(self, seconds: float) -> None:
+        """Let the upstream be silent for at most `seconds` from now."""
+        self._deadline = deadline = self._loop.time() + seconds
+        if self._timer is None:
+            self._schedule(deadline)
+        elif deadline < self._fires_at and self._listener is not None:
+            self._timer.cancel()
+            self._schedule(deadline)
+
+    def pause(self) -> None:
+        """Stop the clock: it is the client's turn."""
+        self._deadline = None
+
+    def _schedule(self, at: float) -> None:
+        self._fires_at = at
+        self._timer = self._loop.call_at(at, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._listener is None:
+            self._listener = self._loop.create_task(self._listen())
+        if self._deadline is None:
+            return
+        if self._loop.time() >= self._deadline:
+            self._interrupt(UpstreamSilent)
+        else:
+            self._schedule(self._deadline)
+
+    async def _listen(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._interrupt(ClientLeft)
+
+    def _interrupt(self, reason: type[ClientLeft | UpstreamSilent]) -> None:
+        if self._task is not None and self._reason is None:
+            self._reason = reason
+            self._task.cancel()
