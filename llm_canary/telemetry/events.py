@@ -33,7 +33,9 @@ class UsageSource(StrEnum):
     NONE = "none"
 
 
-class InferenceEvent(msgspec.Struct, frozen=True, kw_only=True, tag="inference", tag_field="kind", omit_defaults=True):
+class InferenceEvent(
+    msgspec.Struct, frozen=True, kw_only=True, tag="inference", tag_field="kind", omit_defaults=True
+):
     """One client-visible exchange. Times are UTC seconds since the epoch, durations milliseconds."""
 
     id: str  # uuid7 hex: primary key, and x-request-id as the client sees it
@@ -74,7 +76,9 @@ class InferenceEvent(msgspec.Struct, frozen=True, kw_only=True, tag="inference",
     reasoning_tokens: int | None = None
     usage_source: UsageSource = UsageSource.NONE
     cost_nanousd: int | None = None  # what the provider charges; None = price or tokens unknown
-    uncached_cost_nanousd: int | None = None  # all tokens at the uncached price: what gates compare below 50 % share
+    uncached_cost_nanousd: int | None = (
+        None  # all tokens at the uncached price: what gates compare below 50 % share
+    )
     schema_expected: bool = False  # the client or the control's params asked for JSON
     output_valid: bool | None = None  # None: not asked for, or no complete answer
     empty: bool | None = None  # the answer has neither text nor tool call
@@ -97,7 +101,9 @@ class TargetKind(StrEnum):
     SESSION = "session"  # keyed hash of x-canary-session
 
 
-class OutcomeEvent(msgspec.Struct, frozen=True, kw_only=True, tag="outcome", tag_field="kind", omit_defaults=True):
+class OutcomeEvent(
+    msgspec.Struct, frozen=True, kw_only=True, tag="outcome", tag_field="kind", omit_defaults=True
+):
     """Something learned later about an inference or session; the last one by `occurred_at_s` wins."""
 
     id: str  # uuid7 hex

@@ -1,0 +1,1 @@
+"""SQL: engines, tables, repositories, ingest and migrations; synchronous, run in threads."""

@@ -1,0 +1,66 @@
+"""Every difference between SQLite and PostgreSQL that columns and statements meet."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import JSON, DateTime, Dialect
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from llm_canary.errors import DataError
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime: `timestamptz` on PostgreSQL, sortable text without zone on SQLite."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive datetimes: their zone would be guessed."""
+        del dialect
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise DataError(f"datetime {value} has no time zone; use llm_canary.clock.utc()")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return the value in UTC, whatever zone the session of the database is in."""
+        del dialect
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Json(TypeDecorator[Any]):
+    """A JSON document: `jsonb` on PostgreSQL, text on SQLite."""
+
+    impl = JSON(none_as_null=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the type of `dialect`."""
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(JSONB(none_as_null=True))
+        return dialect.type_descriptor(JSON(none_as_null=True))
+
+
+def is_sqlite(bind: Engine | Connection) -> bool:
+    """Whether `bind` talks to SQLite (else: PostgreSQL)."""
+    return bind.dialect.name == "sqlite"
+
+
+def sqlite_time(seconds: float) -> str:
+    """Return UTC `seconds` as `UtcDateTime` stores it on SQLite."""
+    second, microsecond = divmod(round(seconds * 1e6), 1_000_000)
+    return f"{_sqlite_second(second)}.{microsecond:06d}"
+
+
+@lru_cache(maxsize=256)  # the rows of a batch share a few seconds
+def _sqlite_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).replace(tzinfo=None).isoformat(" ")

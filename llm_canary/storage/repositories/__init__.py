@@ -1,0 +1,1 @@
+"""Look-ups and writes on an open session; they never commit."""

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+from sqlalchemy.engine import Engine
+from sqlmodel import select
+
+from llm_canary.errors import DataError, StorageError
+from llm_canary.storage.engine import make_engine, read_session, write_session
+from llm_canary.storage.ingest import SqlBatchSink
+from llm_canary.storage.models.inferences import Inference, Outcome, ScoreTask
+from llm_canary.storage.repositories import inferences
+from llm_canary.telemetry.events import InferenceEvent, Terminal
+from tests.factories import NOON_S, make_inference, make_outcome
+
+
+def tasks(engine: Engine) -> dict[str, float]:
+    with read_session(engine) as session:
+        rows = session.exec(select(ScoreTask)).all()
+    assert all(row.what == "immediate" for row in rows)
+    return {row.inference_id: row.due_at.timestamp() - NOON_S for row in rows}
+
+
+def stored(engine: Engine, event: InferenceEvent) -> InferenceEvent | None:
+    with read_session(engine) as session:
+        return inferences.by_request_id(session, event.id)
+
+
+def test_an_inference_comes_back_with_every_field(engine: Engine) -> None:
+    event = make_inference(
+        terminal=Terminal.TRUNCATED,
+        stream=True,
+        ttft_ms=0.1 + 0.2,
+        cached_tokens=2**40,
+        output_valid=False,
+        empty=True,
+        request_text="Grüße, 世界 🐦 \\ \t\n\"'",
+        response_text="",
+    )
+
+    SqlBatchSink(engine).write([event])
+
+    assert stored(engine, event) == event
+
+
+def test_what_is_unknown_stays_unknown(engine: Engine) -> None:
+    event = InferenceEvent(id="bare", at_s=NOON_S, endpoint="chat.completions")
+
+    SqlBatchSink(engine).write([event])
+
+    assert stored(engine, event) == event
+
+
+def test_an_event_that_comes_again_is_ignored_and_not_scored_again(engine: Engine) -> None:
+    event = make_inference()
+    sink = SqlBatchSink(engine)
+    sink.write([event, msgspec.structs.replace(event, status=500)])
+    with write_session(engine) as session:
+        session.execute(text("DELETE FROM score_task"))  # it has been scored
+
+    sink.write([msgspec.structs.replace(event, status=500), make_inference(id="another")])
+
+    assert stored(engine, event) == event
+    assert tasks(engine) == {"another": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "due_s"),
+    [
+        pytest.param({}, 0.0, id="a-served-response-is-due-at-once"),
+        pytest.param({"status": 500}, 16.0, id="an-error-waits-for-the-retry"),
+        pytest.param({"status": 429}, 16.0, id="too-many-requests-waits-for-the-retry"),
+        pytest.param({"status": 408}, 16.0, id="a-timeout-waits-for-the-retry"),
+        pytest.param({"status": 0}, 16.0, id="a-lost-connection-waits-for-the-retry"),
+        pytest.param({"status": 400}, 0.0, id="what-no-sdk-retries-is-due-at-once"),
+        pytest.param({"eligible": False}, None, id="an-ineligible-response-is-never-scored"),
+        pytest.param({"rollout_id": None}, None, id="without-a-rollout-nothing-is-scored"),
+    ],
+)
+def test_when_an_inference_is_to_be_scored(
+    engine: Engine, changes: dict[str, object], due_s: float | None
+) -> None:
+    event = make_inference(id="it", latency_ms=1_000.0, **changes)
+
+    SqlBatchSink(engine).write([event])
+
+    assert tasks(engine) == ({} if due_s is None else {"it": due_s})
+
+
+@pytest.mark.parametrize("key_name", ["app", None])
+def test_an_idempotency_key_counts_once(engine: Engine, key_name: str | None) -> None:
+    first = make_outcome(idempotency_key="k", key_name=key_name, value=True)
+    second = make_outcome(idempotency_key="k", key_name=key_name, value=False)
+    foreign = make_outcome(idempotency_key="k", key_name="another", value=False)
+    sink = SqlBatchSink(engine)
+
+    sink.write([first, second])
+    sink.write([second, foreign])
+
+    with read_session(engine) as session:
+        assert set(session.exec(select(Outcome.id)).all()) == {first.id, foreign.id}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(True, 1.0), (False, 0.0), (0.25, 0.25), (3.0, 3.0), ("billing", "billing"), (None, None)],
+)
+def test_the_value_of_an_outcome_comes_back(
+    engine: Engine, value: bool | float | str | None, expected: float | str | None
+) -> None:
+    SqlBatchSink(engine).write([make_outcome(value=value)])
+
+    with read_session(engine) as session:
+        found = inferences.outcomes_for(session, "thumbs", request_ids=["request-1"])
+        revoked = session.exec(select(Outcome.revoked)).one()
+    [[record]] = found.values()
+    assert record.value == expected
+    assert revoked is (value is None)
+
+
+def test_a_batch_is_stored_whole_or_not_at_all(engine: Engine) -> None:
+    impossible = make_inference(prompt_tokens=2**70)
+
+    with pytest.raises(DataError) as caught:
+        SqlBatchSink(engine).write([make_inference(), make_outcome(), impossible])
+
+    assert str(2**70) not in str(caught.value)
+    with read_session(engine) as session:
+        assert session.exec(select(Inference)).all() == []
+        assert session.exec(select(Outcome)).all() == []
+
+
+def test_text_with_nul_is_stored(engine: Engine) -> None:
+    event = make_inference(request_text="a\0b", segments={"ti\0er": "fr\0ee"})
+
+    SqlBatchSink(engine).write([event, make_outcome(comment="\0")])
+
+    found = stored(engine, event)
+    assert found is not None
+    assert (found.request_text or "").replace("\ufffd", "\0") == "a\0b"
+
+
+def test_a_database_that_is_not_there_is_a_storage_error() -> None:
+    engine = make_engine("postgresql://canary:hunter2@127.0.0.1:1/canary")
+
+    with pytest.raises(StorageError) as caught:
+        SqlBatchSink(engine).write([make_inference()])
+
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_database_without_tables_is_a_storage_error(database_url: str) -> None:
+    engine = make_engine(database_url)
+
+    with pytest.raises(StorageError):
+        SqlBatchSink(engine).write([make_inference()])
+    engine.dispose()
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    texts=st.lists(TEXT, min_size=4, max_size=4),
+    number=st.floats(0, 1e12),
+    tokens=st.none() | st.integers(0, 2**62),
+    flag=st.none() | st.booleans(),
+)
+def test_any_text_and_number_comes_back(
+    engine: Engine, texts: list[str], number: float, tokens: int | None, flag: bool | None
+) -> None:
+    event = make_inference(
+        request_text=texts[0],
+        segments={texts[1]: texts[2]},
+        finish_reason=texts[3],
+        latency_ms=number,
+        prompt_tokens=tokens,
+        refusal=flag,
+    )
+
+    SqlBatchSink(engine).write([event])
+
+    assert stored(engine, event) == event
