@@ -1,0 +1,133 @@
+"""The one alarm over all metrics and segments: the weighted average of their e-values.
+
+Weights are fixed with the plan: half on the metrics over all units, half on the segments (all of it
+on the former when none are configured); within a segment the k-th value seen weighs
+1/((k+1)(k+2)), so that nobody needs to know the values beforehand. Absent ones count as 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from math import exp, log
+
+import msgspec
+
+from llm_canary.decision.compare import harm_log_e, is_within_final_margin, segment_log_e
+from llm_canary.decision.evidence import Evidence, MetricEvidence
+from llm_canary.decision.plan import MetricKind, Plan
+from llm_canary.decision.rules import deciding, kinds
+from llm_canary.metrics.builtin import metric
+from llm_canary.stats.global_test import average_log_e, e_bh
+
+SEGMENT_FDR = 0.10
+
+
+class Process(msgspec.Struct, frozen=True, kw_only=True):
+    """One e-process with its weight; `slice` is "all" or "segment=value"."""
+
+    metric: str
+    slice: str
+    weight: float
+    log_e: float
+
+
+class Alarm(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of the alarm and who rings it."""
+
+    log_e: float
+    threshold: float
+    culprits: tuple[Process, ...] = ()  # those without which it would not ring, worst first
+
+    @property
+    def rings(self) -> bool:
+        """Whether the rollout must be rolled back."""
+        return self.log_e >= self.threshold
+
+
+def alarm(plan: Plan, evidence: Evidence, *, distrusted: Collection[str] = ()) -> Alarm:
+    """Return the alarm over all deciding metrics, but for those in `distrusted`."""
+    return _alarm(
+        plan, [each for each in processes(plan, evidence) if each.metric not in distrusted]
+    )
+
+
+def hard_alarm(plan: Plan, evidence: Evidence) -> Alarm:
+    """Return the alarm over hard guardrails alone, with the weights they have in the whole."""
+    of = kinds(plan)
+    hard = {
+        name
+        for name in deciding(plan)
+        if of[name] is MetricKind.GUARDRAIL and (spec := metric(name)) and spec.hard_failure
+    }
+    return _alarm(plan, [each for each in processes(plan, evidence) if each.metric in hard])
+
+
+def processes(plan: Plan, evidence: Evidence) -> list[Process]:
+    """Return every e-process that has begun.
+
+    The null of a metric is "no harm at all"; once "not worse by the final margin" is shown for it,
+    a small real harm is for a person to weigh, and its overall process does not ring.
+    """
+    names = deciding(plan)
+    by_name = {each.metric: each for each in evidence.metrics}
+    overall = (0.5 if evidence.segments else 1.0) / max(len(names), 1)
+    per_segment = 0.5 / max(len(names) * len(evidence.segments), 1)
+    found: list[Process] = []
+    for name in names:
+        each = by_name.get(name)
+        if each is None or each.frozen is None:
+            continue
+        if not is_within_final_margin(each, each.frozen, plan.alpha_rollback):
+            log_e = harm_log_e(each, each.frozen)
+            found.append(Process(metric=name, slice="all", weight=overall, log_e=log_e))
+        found += _of_segments(each, evidence.segments, per_segment)
+    return found
+
+
+def flagged_segments(plan: Plan, evidence: Evidence) -> tuple[Process, ...]:
+    """Return the segments that are worse at a false discovery rate of 10 % (e-BH)."""
+    found = [each for each in processes(plan, evidence) if each.slice != "all"]
+    if not found:
+        return ()
+    rejected = e_bh([each.log_e for each in found], q=SEGMENT_FDR, total=len(found))
+    return tuple(found[index] for index in rejected)
+
+
+def _of_segments(
+    each: MetricEvidence, segments: tuple[str, ...], per_segment: float
+) -> list[Process]:
+    if each.frozen is None:
+        return []
+    return [
+        Process(
+            metric=each.metric,
+            slice=f"{part.segment}={part.value}",
+            weight=per_segment / ((part.rank + 1) * (part.rank + 2)),
+            log_e=segment_log_e(part, each.frozen),
+        )
+        for part in each.segments
+        if part.segment in segments
+    ]
+
+
+def _alarm(plan: Plan, found: list[Process]) -> Alarm:
+    threshold = -log(plan.alpha_rollback)
+    if not found:
+        return Alarm(log_e=0.0, threshold=threshold)
+    total = average_log_e([each.log_e for each in found], [each.weight for each in found])
+    if total < threshold:
+        return Alarm(log_e=total, threshold=threshold)
+    return Alarm(log_e=total, threshold=threshold, culprits=_culprits(found, total, threshold))
+
+
+def _culprits(found: list[Process], total: float, threshold: float) -> tuple[Process, ...]:
+    """Return the largest contributions, until the rest alone would be silent."""
+    worst = sorted(found, key=lambda each: each.log_e + log(each.weight), reverse=True)
+    named: list[Process] = []
+    rest = 1.0
+    for each in worst:
+        if named and log(max(rest, 1e-300)) + total < threshold:
+            break
+        named.append(each)
+        rest -= exp(each.log_e + log(each.weight) - total)
+    return tuple(named)

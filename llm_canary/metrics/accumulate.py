@@ -1,0 +1,305 @@
+"""Enters one response into the sums of its rollout; pure, in the order in which it is called.
+
+A response counts once, with the arm and the share it was routed with, however late its outcome. It
+is skipped, in both arms alike, beyond the daily cap of its unit, in the warm-up after a ramp (cost
+and latency), and while the control is still being watched to fix the metric's numbers.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from math import isfinite
+
+import msgspec
+
+from llm_canary.metrics.freeze import MAX_BASELINE, MIN_BASELINE, Rule, freeze, scored
+from llm_canary.metrics.spec import PRIOR_RESPONSES, MetricSpec, ResponseFacts
+from llm_canary.metrics.state import (
+    ALL,
+    MetricState,
+    Rollup,
+    UnitMetric,
+    UnitState,
+    add_scores,
+    raise_maxima,
+)
+from llm_canary.stats.histogram import bin_of
+from llm_canary.stats.score import ScoreState, update
+
+DAY_S = 86_400.0
+SNAPSHOT_S = 21_600.0  # restarts of the watch for harm that begins late
+MIN_BUCKET_UNITS = 50
+MAX_SEGMENT_VALUES = 24
+OTHER = "other"
+KNOWN_AFTER = 20  # responses of an arm, after which a further reported model is a change
+
+
+class Response(msgspec.Struct, frozen=True, kw_only=True):
+    """One eligible response, as routed."""
+
+    at_s: float
+    canary: bool
+    share: float
+    stage: str
+    facts: ResponseFacts
+    segments: dict[str, str] = {}
+    reported_model: str | None = None  # only when the assigned variant served
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the plan fixes about scoring."""
+
+    rules: dict[str, Rule]
+    max_per_unit_day: int = 50
+    warmup_s: float = 0.0
+    calibrate_s: float = 0.0  # watch the control at least this long, unless it has been seen enough
+    bucket_s: float = 3_600.0
+    started_at_s: float = 0.0
+    share_changes_s: tuple[float, ...] = ()  # ascending
+
+
+def enter(
+    rollup: Rollup,
+    unit: UnitState,
+    response: Response,
+    specs: dict[str, MetricSpec],
+    settings: Settings,
+) -> bool:
+    """Score everything known at once; return False when the response is not to be scored at all.
+
+    The outcome metrics of a response for which this returns True follow by `mature`.
+    """
+    totals, arm = rollup.totals, int(response.canary)
+    if not 0.0 < response.share < 1.0:
+        totals.unusable += 1
+        return False
+    _meet(rollup, unit, response)
+    day = int(response.at_s // DAY_S)
+    if unit.days.get(day, 0) >= settings.max_per_unit_day:
+        totals.over_cap[arm] += 1
+        return False
+    unit.days[day] = unit.days.get(day, 0) + 1
+    for spec in specs.values():
+        if spec.outcome is None:
+            _score(rollup, unit, response, spec, settings)
+    return True
+
+
+def mature(
+    rollup: Rollup,
+    unit: UnitState,
+    response: Response,
+    spec: MetricSpec,
+    settings: Settings,
+) -> None:
+    """Score the outcome of a response whose window has closed."""
+    _score(rollup, unit, response, spec, settings)
+
+
+def look(rollup: Rollup, specs: dict[str, MetricSpec], at_s: float) -> None:
+    """Prepare the sums for a decision: running maxima and, every six hours, a restart point."""
+    for (name, slice_), state in rollup.slices.items():
+        frozen, spec = rollup.metric(name).frozen, specs.get(name)
+        if frozen is None or spec is None:
+            continue
+        raise_maxima(state, frozen, binary=spec.is_binary)
+        if slice_ == ALL:
+            snapshots = rollup.metric(name).snapshots
+            if not snapshots:
+                snapshots.append((at_s, 0.0, 0.0))
+            elif at_s - snapshots[-1][0] >= SNAPSHOT_S:
+                snapshots.append((at_s, state.score.s, state.harm_v[0]))
+
+
+def _meet(rollup: Rollup, unit: UnitState, response: Response) -> None:
+    totals, arm, share = rollup.totals, int(response.canary), response.share
+    if unit.slices is None:
+        unit.slices = tuple(
+            f"{segment}={_known(rollup, segment, value)}"
+            for segment, value in sorted(response.segments.items())
+        )
+        first = totals.new_units.setdefault(share, [0, 0])
+        first[0] += arm
+        first[1] += 1
+    _check_arm(rollup, unit, response)
+    if response.stage not in unit.stages:
+        unit.stages.append(response.stage)
+        totals.stage_units.setdefault(response.stage, [0, 0])[arm] += 1
+    totals.stage_responses.setdefault(response.stage, [0, 0])[arm] += 1
+    last = totals.last_at_s[arm]
+    totals.last_at_s[arm] = response.at_s if last is None else max(last, response.at_s)
+    if response.reported_model is not None:
+        models = totals.models[arm]
+        models[response.reported_model] = models.get(response.reported_model, 0) + 1
+        if not totals.known_models[arm] and sum(models.values()) >= KNOWN_AFTER:
+            totals.known_models[arm] = sorted(models)
+
+
+def _check_arm(rollup: Rollup, unit: UnitState, response: Response) -> None:
+    """Count a unit once whose arms no share explains.
+
+    With nested buckets no unit is canary at share a and control at share b >= a.
+    """
+    was_wrong = _is_contradictory(unit)
+    if (unit.lowest_canary_share if response.canary else unit.highest_control_share) is None:
+        rollup.totals.units[response.canary] += 1
+    if response.canary:
+        lowest = unit.lowest_canary_share
+        unit.lowest_canary_share = response.share if lowest is None else min(lowest, response.share)
+    else:
+        highest = unit.highest_control_share
+        unit.highest_control_share = (
+            response.share if highest is None else max(highest, response.share)
+        )
+    if _is_contradictory(unit) and not was_wrong:
+        rollup.totals.in_both_arms += 1
+
+
+def _is_contradictory(unit: UnitState) -> bool:
+    low, high = unit.lowest_canary_share, unit.highest_control_share
+    return low is not None and high is not None and high >= low
+
+
+def _known(rollup: Rollup, segment: str, value: str) -> str:
+    values = rollup.totals.segment_values.setdefault(segment, [])
+    if value in values:
+        return value
+    if len(values) >= MAX_SEGMENT_VALUES:
+        value = OTHER  # a header that names each user would make a slice of each user
+    if value not in values:
+        values.append(value)
+    return value
+
+
+def _score(
+    rollup: Rollup,
+    unit: UnitState,
+    response: Response,
+    spec: MetricSpec,
+    settings: Settings,
+) -> None:
+    arm, state = int(response.canary), rollup.metric(spec.name)
+    if not spec.applies(response.facts):
+        return
+    state.applicable[arm] += 1
+    value = spec.value(response.facts)
+    if value is None:
+        return
+    if not isfinite(value) or value < 0.0 or (spec.outcome and value not in (0.0, 1.0)):
+        state.refused += 1
+        return
+    state.observed[arm] += 1
+    if not spec.is_binary or spec.needs_baseline:
+        _count(state, arm, value)
+    if state.frozen is None:
+        _calibrate(state, response, spec, settings, value)
+        if spec.needs_baseline:
+            state.calibrating[arm] += 1
+            return
+    if spec.skips_warm_up and _is_warming_up(response, settings):
+        state.warming_up[arm] += 1
+        return
+    _add(rollup, unit, response, spec, settings, value)
+
+
+def _count(state: MetricState, arm: int, value: float) -> None:
+    if value == 0.0:
+        state.zeros[arm] += 1
+    else:
+        bin_ = bin_of(value)
+        state.bins[arm][bin_] = state.bins[arm].get(bin_, 0) + 1
+
+
+def _calibrate(
+    state: MetricState, response: Response, spec: MetricSpec, settings: Settings, value: float
+) -> None:
+    rule = settings.rules.get(spec.name, Rule())
+    if not spec.needs_baseline and not any(m.relative for m in rule.stages.values()):
+        state.frozen = freeze(spec, rule, state.baseline)
+    else:
+        if not response.canary:
+            state.baseline.append(value)
+        seen = len(state.baseline)
+        has_waited = response.at_s - settings.started_at_s >= settings.calibrate_s
+        if seen >= MAX_BASELINE or (seen >= MIN_BASELINE and has_waited):
+            state.frozen = freeze(spec, rule, state.baseline)
+    if state.frozen is not None:
+        state.baseline = []
+
+
+def _is_warming_up(response: Response, settings: Settings) -> bool:
+    position = bisect_right(settings.share_changes_s, response.at_s)
+    if position == 0:
+        return False
+    return response.at_s < settings.share_changes_s[position - 1] + settings.warmup_s
+
+
+def _add(
+    rollup: Rollup,
+    unit: UnitState,
+    response: Response,
+    spec: MetricSpec,
+    settings: Settings,
+    value: float,
+) -> None:
+    state = rollup.metric(spec.name)
+    own = unit.metrics.setdefault(spec.name, UnitMetric())
+    bucket = int(response.at_s // settings.bucket_s)
+    number = value if state.frozen is None else scored(spec, state.frozen, value)
+    centre = _centre(state, spec, bucket)
+    delta = ScoreState()
+    update(
+        delta,
+        own.row,
+        canary=response.canary,
+        share=response.share,
+        value=number,
+        centre=centre,
+        binary=spec.is_binary,
+    )
+    is_first = spec.hard_failure and number == 1.0 and not own.has_failed
+    own.has_failed = own.has_failed or is_first
+    for slice_ in (ALL, *(unit.slices or ())):
+        part = rollup.slice(spec.name, slice_)
+        add_scores(part.score, delta)
+        if is_first:
+            first = part.first.setdefault(response.share, [0, 0])
+            first[0] += response.canary
+            first[1] += 1
+    stage = state.stages.setdefault(response.stage, [0.0, 0.0])
+    stage[0] += delta.s
+    stage[1] += delta.i
+    if not response.canary:
+        _collect(state, own, spec, bucket, number)
+
+
+def _centre(state: MetricState, spec: MetricSpec, bucket: int) -> float:
+    """Return the control's mean that was known when the bucket of the request began."""
+    position = bisect_right(state.centres, bucket, key=lambda entry: entry[0])
+    if position:
+        return state.centres[position - 1][1]
+    return spec.prior if state.frozen is None else state.frozen.centre
+
+
+def _collect(
+    state: MetricState, own: UnitMetric, spec: MetricSpec, bucket: int, number: float
+) -> None:
+    if bucket > state.bucket:
+        _close(state, spec, bucket)
+    if bucket < state.bucket:
+        return  # its bucket has closed: the centre may not change under responses already scored
+    if own.bucket != bucket:
+        own.bucket = bucket
+        state.bucket_units += 1
+    state.bucket_n += 1
+    state.bucket_sum += number
+
+
+def _close(state: MetricState, spec: MetricSpec, bucket: int) -> None:
+    if state.bucket_units >= MIN_BUCKET_UNITS:
+        mean = state.bucket_sum / state.bucket_n
+        if spec.is_binary:
+            floor = 0.5 / (max(state.bucket_n, PRIOR_RESPONSES) + 1)
+            mean = min(max(mean, floor), 1.0 - floor)
+        state.centres.append((bucket, mean))
+    state.bucket, state.bucket_units, state.bucket_n, state.bucket_sum = bucket, 0, 0, 0.0

@@ -1,0 +1,216 @@
+"""The numbers of a metric that are fixed before its first response is scored, and never edited.
+
+A threshold or a cap that followed the data would let the canary choose its own yardstick. So the
+control is watched first: in the route's traffic before the rollout, else in the first responses of
+the rollout, which then enter the comparison in neither arm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import erfc, exp, fsum, log, sqrt
+
+import msgspec
+
+from llm_canary.errors import DataError
+from llm_canary.metrics.spec import PRIOR_RESPONSES, MetricSpec, Scale
+from llm_canary.stats.mixture import precision
+from llm_canary.stats.power import Target, binary_variance, planned_variance
+
+MIN_BASELINE = 50  # control responses without which nothing is frozen
+MAX_BASELINE = 1_000
+_CAP_QUANTILE = 0.999
+_PLAN_ALPHA, _PLAN_POWER = 0.05, 0.9
+_MIN_WIDTH = 0.005  # of the smoothing kernel, as a fraction of the value
+
+
+class StageMargin(msgspec.Struct, frozen=True):
+    """How much worse is still not inferior; `relative` = as a fraction of the control's value."""
+
+    value: float
+    relative: bool
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """What the plan asks of one metric, resolved for each measured stage that gates it."""
+
+    stages: dict[str, StageMargin] = {}  # in plan order; empty: shown, never gated
+    tolerance: float | None = None  # in the final margin's unit; None: the default
+    share: float = 0.5  # of the last measured stage
+    alpha_harm: float = 0.01
+    alpha_not_worse: float = 0.01
+
+
+class Frozen(msgspec.Struct, frozen=True, kw_only=True):
+    """The fixed numbers; margins, tolerance, centre and variance are on the scored scale."""
+
+    n: int  # control responses they were taken from; 0: from the prior
+    centre: float
+    variance: float
+    span: float  # largest value that can be scored
+    margins: dict[str, float]  # stage -> margin
+    final_margin: float
+    tolerance: float
+    v0_harm: float
+    v0_not_worse: float
+    threshold: float | None = None
+    cap: float | None = None
+
+
+def freeze(spec: MetricSpec, rule: Rule, baseline: Sequence[float]) -> Frozen:
+    """Return the fixed numbers of `spec`; `baseline` holds control values as observed."""
+    if spec.scale is not Scale.RATE and len(baseline) < MIN_BASELINE:
+        raise DataError(
+            f"{spec.name} has {len(baseline)} control values; {MIN_BASELINE} are needed to fix it"
+        )
+    if spec.scale is Scale.QUANTILE:
+        return _freeze_quantile(spec, rule, baseline)
+    if spec.scale is Scale.WINSORISED:
+        cap = quantile_of(baseline, _CAP_QUANTILE)
+        cut = [min(value, cap) for value in baseline]
+        mean = fsum(cut) / len(cut)
+        spread = fsum((value - mean) ** 2 for value in cut) / max(len(cut) - 1, 1)
+        return _frozen(
+            spec,
+            rule,
+            Frozen(
+                n=len(cut),
+                centre=mean,
+                variance=max(spread, (_MIN_WIDTH * mean) ** 2),
+                span=max(cap - mean, 0.0),
+                cap=cap,
+                margins={},
+                final_margin=0.0,
+                tolerance=0.0,
+                v0_harm=1.0,
+                v0_not_worse=1.0,
+            ),
+            {stage: _absolute(margin, mean) for stage, margin in rule.stages.items()},
+        )
+    mean = fsum(baseline) / len(baseline) if len(baseline) >= MIN_BASELINE else spec.prior
+    n = len(baseline) if len(baseline) >= MIN_BASELINE else PRIOR_RESPONSES
+    mean = min(max(mean, 0.5 / (n + 1)), 1.0 - 0.5 / (n + 1))
+    margins = {stage: _absolute(margin, mean) for stage, margin in rule.stages.items()}
+    return _frozen(spec, rule, _binary(len(baseline), mean, None), margins)
+
+
+def scored(spec: MetricSpec, frozen: Frozen, value: float) -> float:
+    """Return the number that enters the score."""
+    if spec.scale is Scale.QUANTILE and frozen.threshold is not None:
+        return float(value > frozen.threshold)
+    if spec.scale is Scale.WINSORISED and frozen.cap is not None:
+        return min(value, frozen.cap)
+    return value
+
+
+def _freeze_quantile(spec: MetricSpec, rule: Rule, baseline: Sequence[float]) -> Frozen:
+    """Fix the threshold c_q(1 + m) of the final margin, and the margins as shares above it.
+
+    A canary whose every value is larger by the stage's margin has `survival(threshold / (1 + f m))`
+    of them above the threshold; at the final margin that is 1 - q.
+    """
+    q = spec.quantile if spec.quantile is not None else 0.5
+    at = quantile_of(baseline, q)
+    final = list(rule.stages.values())[-1] if rule.stages else StageMargin(0.0, relative=True)
+    threshold = _moved(at, final, 1.0)
+    above = _survival(baseline, threshold)
+    margins = {
+        stage: _survival(baseline, _moved_back(threshold, margin)) - above
+        for stage, margin in rule.stages.items()
+    }
+    return _frozen(spec, rule, _binary(len(baseline), above, threshold), margins)
+
+
+def _binary(n: int, mean: float, threshold: float | None) -> Frozen:
+    mean = min(max(mean, 0.5 / (max(n, PRIOR_RESPONSES) + 1)), 0.99)
+    return Frozen(
+        n=n,
+        centre=mean,
+        variance=mean * (1.0 - mean),
+        span=1.0,
+        threshold=threshold,
+        margins={},
+        final_margin=0.0,
+        tolerance=0.0,
+        v0_harm=1.0,
+        v0_not_worse=1.0,
+    )
+
+
+def _frozen(spec: MetricSpec, rule: Rule, draft: Frozen, margins: dict[str, float]) -> Frozen:
+    final = list(margins.values())[-1] if margins else 0.0
+    planned = _planned_variance(spec, rule, draft, final)
+    return msgspec.structs.replace(
+        draft,
+        margins=margins,
+        final_margin=final,
+        tolerance=_tolerance(spec, rule, final),
+        v0_harm=precision(rule.alpha_harm, planned),
+        v0_not_worse=precision(rule.alpha_not_worse, planned),
+    )
+
+
+def _planned_variance(spec: MetricSpec, rule: Rule, draft: Frozen, final: float) -> float:
+    effect = final if final > 0.0 else spec.planned_effect
+    if spec.is_binary:
+        effect = min(effect, 0.999 - draft.centre)
+        variance = binary_variance(draft.centre, effect, rule.share)
+    else:
+        effect = final if final > 0.0 else max(0.1 * draft.centre, 1e-9)
+        variance = max(draft.variance, 1e-18)
+    target = Target(effect=effect, alpha=_PLAN_ALPHA, power=_PLAN_POWER)
+    return planned_variance(target, variance=variance)
+
+
+def _tolerance(spec: MetricSpec, rule: Rule, final: float) -> float:
+    if rule.tolerance is None:
+        return 0.0 if spec.hard_failure else final / 2.0
+    written = list(rule.stages.values())[-1].value if rule.stages else 0.0
+    return final * rule.tolerance / written if written > 0.0 else 0.0
+
+
+def _absolute(margin: StageMargin, mean: float) -> float:
+    return margin.value * mean if margin.relative else margin.value
+
+
+def _moved(value: float, margin: StageMargin, factor: float) -> float:
+    if margin.relative:
+        return value * (1.0 + factor * margin.value)
+    return value + factor * margin.value
+
+
+def _moved_back(value: float, margin: StageMargin) -> float:
+    return value / (1.0 + margin.value) if margin.relative else value - margin.value
+
+
+def quantile_of(values: Sequence[float], q: float) -> float:
+    """Return the q-quantile of the values, smoothed on the log scale.
+
+    A sample of fifty has no 99.9th percentile of its own; a normal kernel of Silverman's width
+    gives one, and a share above any threshold, that agree with each other.
+    """
+    positive = [value for value in values if value > 0.0]
+    if not positive:
+        return 0.0
+    low, high = min(positive) * 0.01, max(positive) * 100.0
+    for _ in range(60):
+        middle = sqrt(low * high)
+        low, high = (middle, high) if _survival(values, middle) > 1.0 - q else (low, middle)
+    return sqrt(low * high)
+
+
+def _survival(values: Sequence[float], threshold: float) -> float:
+    if threshold <= 0.0:
+        return 1.0
+    logs = [log(value) for value in values if value > 0.0]
+    if not logs:
+        return 0.0
+    width, at = _width(logs), log(threshold)
+    above = fsum(0.5 * erfc((at - each) / (width * sqrt(2.0))) for each in logs)
+    return above / len(values)
+
+
+def _width(logs: Sequence[float]) -> float:
+    mean = fsum(logs) / len(logs)
+    spread = sqrt(fsum((each - mean) ** 2 for each in logs) / max(len(logs) - 1, 1))
+    return float(max(1.06 * spread * len(logs) ** -0.2, log(1.0 + _MIN_WIDTH), exp(-50)))

@@ -1,0 +1,90 @@
+"""What a metric is: which number a response contributes, and how that number is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import msgspec
+
+# Before a rollout has data of its own a rate is centred here; a wrong centre costs precision only.
+PRIOR_RESPONSES = 50
+
+
+class ResponseFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one response when a metric reads it; `None` is missing, never zero."""
+
+    terminal: str  # telemetry.events.Terminal
+    share: float = 0.0  # canary share in force when it was routed
+    stream: bool = False
+    latency_ms: float | None = None
+    ttft_ms: float | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cost_nanousd: int | None = None
+    uncached_cost_nanousd: int | None = None
+    schema_expected: bool = False
+    output_valid: bool | None = None
+    empty: bool | None = None
+    refusal: bool | None = None
+    outcomes: dict[str, float] = {}  # metric -> last value not revoked
+
+
+class Scale(StrEnum):
+    """How the value becomes the number that is scored; fixed before the first one is."""
+
+    RATE = "rate"  # 0 or 1 as it is
+    QUANTILE = "quantile"  # 1 when above the control's frozen quantile plus margin
+    WINSORISED = "winsorised"  # the value, cut at the control's frozen 99.9th percentile
+
+
+class Missing(StrEnum):
+    """What the absence of an outcome means once its window has closed."""
+
+    NOT_OBSERVED = "not_observed"
+    ZERO = "zero"
+
+
+class Unit(StrEnum):
+    """What a value counts, for display."""
+
+    RATE = "rate"
+    MILLISECONDS = "ms"
+    NANOUSD = "nanousd"
+    TOKENS = "tokens"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricSpec:
+    """One metric; `value` is oriented so that LARGER IS WORSE and is None when not observed."""
+
+    name: str
+    unit: Unit
+    scale: Scale
+    value: Callable[[ResponseFacts], float | None]
+    applies: Callable[[ResponseFacts], bool] = lambda _: True  # e.g. a schema was asked for
+    quantile: float | None = None
+    hard_failure: bool = False  # also tested by the exact ratio of first events; tolerance 0
+    skips_warm_up: bool = False  # a cold cache after a ramp would be blamed on the canary
+    larger_is_better: bool = False  # displayed as 1 - value
+    outcome: str | None = None  # read when its window closes, else at once
+    window_s: float = 0.0
+    missing: Missing = Missing.NOT_OBSERVED
+    prior: float = 0.0  # a rate to centre on before there is data
+    planned_effect: float = 0.02  # tunes the test when no gate gives a margin
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether the scored number is 0 or 1."""
+        return self.scale is not Scale.WINSORISED
+
+    @property
+    def needs_baseline(self) -> bool:
+        """Whether the control must be watched before anything can be scored."""
+        return self.scale is not Scale.RATE
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether the metric exists only where somebody answered, so that arms may select."""
+        return self.outcome is not None and self.missing is Missing.NOT_OBSERVED

@@ -1,0 +1,1 @@
+"""Create, measure, decide and move rollouts."""

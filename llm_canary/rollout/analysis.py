@@ -1,0 +1,154 @@
+"""Gathers the evidence of one rollout from its sums; the cost does not grow with requests."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sqlmodel import Session
+
+from llm_canary.decision.evidence import (
+    Counts,
+    Evidence,
+    HealthFacts,
+    MetricEvidence,
+    SliceEvidence,
+)
+from llm_canary.decision.rules import specs_of
+from llm_canary.metrics.spec import MetricSpec, Scale
+from llm_canary.metrics.state import ALL, MetricState, Rollup, SliceState
+from llm_canary.stats.histogram import LogHistogram
+from llm_canary.storage.repositories.rollouts import RolloutRecord
+from llm_canary.storage.repositories.scoring import ScoringRepository
+
+_MIN_NEW_MODEL = 3  # responses with another reported model before it counts as a change
+
+
+class Loss(NamedTuple):
+    """What the telemetry writer took and what it had to drop."""
+
+    accepted: int = 0
+    dropped: int = 0
+
+
+NO_LOSS = Loss()
+
+
+def gather(session: Session, record: RolloutRecord, now_s: float, loss: Loss = NO_LOSS) -> Evidence:
+    """Return the evidence for a decision about the rollout at `now_s`."""
+    repository = ScoringRepository(session)
+    rollup = repository.rollup(record.id)
+    oldest_s = repository.oldest_due_s(record.id, now_s)
+    backlog_s = 0.0 if oldest_s is None else now_s - oldest_s
+    return evidence_of(record, rollup, now_s, backlog_s=backlog_s, loss=loss)
+
+
+def evidence_of(
+    record: RolloutRecord,
+    rollup: Rollup,
+    now_s: float,
+    *,
+    backlog_s: float = 0.0,
+    loss: Loss = NO_LOSS,
+) -> Evidence:
+    """Return the evidence that the sums hold."""
+    stage = record.stage or ""
+    metrics = [_metric(rollup, spec, stage) for spec in specs_of(record.spec.plan).values()]
+    return Evidence(
+        rollout_id=record.id,
+        rollout=record.name,
+        route=record.route,
+        stage=stage,
+        share=record.share,
+        attempt=record.build_attempt,
+        now_s=now_s,
+        stage_age_s=now_s - (record.stage_started_at_s or now_s),
+        segments=record.segments,
+        progress=record.progress,
+        health=_health(rollup, stage, now_s, backlog_s, loss),
+        metrics=tuple(metrics),
+    )
+
+
+def _health(rollup: Rollup, stage: str, now_s: float, backlog_s: float, loss: Loss) -> HealthFacts:
+    totals = rollup.totals
+    new_models = [
+        f"{arm}: {model}"
+        for arm, models, known in zip(
+            ("control", "canary"), totals.models, totals.known_models, strict=True
+        )
+        for model, n in sorted(models.items())
+        if known and model not in known and n >= _MIN_NEW_MODEL
+    ]
+    ages = [None if at is None else max(now_s - at, 0.0) for at in totals.last_at_s]
+    units = totals.stage_units.get(stage, [0, 0])
+    responses = totals.stage_responses.get(stage, [0, 0])
+    return HealthFacts(
+        new_units=_counts(totals.new_units),
+        in_both_arms=totals.in_both_arms,
+        stage_units=(units[0], units[1]),
+        stage_responses=(responses[0], responses[1]),
+        last_age_s=(ages[0], ages[1]),
+        backlog_s=backlog_s,
+        telemetry_accepted=loss.accepted,
+        telemetry_dropped=loss.dropped,
+        new_models=tuple(new_models),
+    )
+
+
+def _metric(rollup: Rollup, spec: MetricSpec, stage: str) -> MetricEvidence:
+    state = rollup.metrics.get(spec.name, MetricState())
+    whole = rollup.slices.get((spec.name, ALL), SliceState())
+    own = state.stages.get(stage, [0.0, 0.0])
+    harm_v = whole.harm_v or [0.0, 0.0]
+    quantiles: list[float | None] = [None, None]
+    if spec.scale is Scale.QUANTILE and spec.quantile is not None:
+        quantiles = [_histogram(state, arm).quantile(spec.quantile) for arm in (0, 1)]
+    return MetricEvidence(
+        metric=spec.name,
+        applicable=(state.applicable[0], state.applicable[1]),
+        observed=(state.observed[0], state.observed[1]),
+        baseline=len(state.baseline),
+        frozen=state.frozen,
+        score=whole.score,
+        first=_counts(whole.first),
+        harm_v=(harm_v[0], harm_v[1]),
+        stage_v=whole.margin_v.get(stage),
+        final_v=whole.final_v,
+        stage_s=own[0],
+        stage_i=own[1],
+        snapshots=tuple((s, v) for _, s, v in state.snapshots),
+        quantiles=(quantiles[0], quantiles[1]),
+        segments=_segments(rollup, spec.name),
+    )
+
+
+def _segments(rollup: Rollup, name: str) -> tuple[SliceEvidence, ...]:
+    found = []
+    for segment, values in sorted(rollup.totals.segment_values.items()):
+        for rank, value in enumerate(values):
+            state = rollup.slices.get((name, f"{segment}={value}"))
+            if state is not None and state.harm_v:
+                found.append(
+                    SliceEvidence(
+                        segment=segment,
+                        value=value,
+                        rank=rank,
+                        score=state.score,
+                        harm_v=state.harm_v[0],
+                        first=_counts(state.first),
+                    )
+                )
+    return tuple(found)
+
+
+def _counts(pairs: dict[float, list[int]]) -> tuple[Counts, ...]:
+    return tuple(
+        Counts(share=share, canary=canary, total=total)
+        for share, (canary, total) in sorted(pairs.items())
+    )
+
+
+def _histogram(state: MetricState, arm: int) -> LogHistogram:
+    histogram = LogHistogram(zeros=state.zeros[arm])
+    histogram.bins.update(state.bins[arm])
+    return histogram

@@ -1,0 +1,190 @@
+"""One tick over all rollouts: gather the evidence, decide, apply.
+
+Only the holder of the lease ticks. A decision, what it leaves behind and the transition it causes
+are one transaction, which also checks that the lease is still held: a process that stops anywhere
+leaves either all of it or nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable
+
+import msgspec
+from sqlalchemy.engine import Engine
+from sqlmodel import Session
+
+from llm_canary.clock import Clock
+from llm_canary.decision.engine import Decision, Verdict, decide
+from llm_canary.decision.evidence import Evidence
+from llm_canary.errors import Conflict
+from llm_canary.ids import uuid7
+from llm_canary.rollout import replay, transitions
+from llm_canary.rollout.analysis import NO_LOSS, Loss, gather
+from llm_canary.rollout.service import Act, RolloutService, guarded
+from llm_canary.storage.engine import read_session, write_session
+from llm_canary.storage.lease import Held, acquire, release
+from llm_canary.storage.repositories.rollouts import (
+    ROBOT,
+    Hold,
+    RolloutRecord,
+    RolloutRepository,
+)
+
+LEASE = "controller"
+FIRST_REMINDER_S, NEXT_REMINDERS_S = 4 * 3_600.0, 86_400.0
+_log = logging.getLogger(__name__)
+
+
+class Controller:
+    """Decides about every running rollout, as the one process that may."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        service: RolloutService,
+        clock: Clock,
+        *,
+        holder: str | None = None,
+        loss: Callable[[], Loss] = lambda: NO_LOSS,
+        lease_ttl_s: float = 15.0,
+    ) -> None:
+        self._engine = engine
+        self._service = service
+        self._clock = clock
+        self._holder = holder or uuid7()
+        self._loss = loss
+        self._ttl_s = lease_ttl_s
+        self._held: Held | None = None
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether the last tick held the lease."""
+        return self._held is not None
+
+    def tick(self) -> int:
+        """Decide about each rollout once; return about how many, 0 when another process leads."""
+        now_s = self._clock.now_s()
+        self._held = acquire(self._engine, LEASE, self._holder, now_s=now_s, ttl_s=self._ttl_s)
+        if self._held is None:
+            return 0
+        with read_session(self._engine) as session:
+            records = RolloutRepository(session).active()
+        for record in records:
+            try:
+                self._decide(record, self._held)
+            except Conflict as conflict:
+                # A person or another leader was faster; the next tick sees what they did.
+                _log.info("rollout %s: %s", record.name, conflict.message)
+        return len(records)
+
+    def close(self) -> None:
+        """Give up the lease, so that another process takes over at once."""
+        if self._held is not None:
+            release(self._engine, self._held)
+            self._held = None
+
+    def _decide(self, record: RolloutRecord, held: Held) -> None:
+        with read_session(self._engine) as session:
+            now = RolloutRepository(session).by_id(record.id)
+            if now is None or not now.is_active:
+                return
+            evidence = gather(session, now, self._clock.now_s(), self._loss())
+            last = _last(session, now)
+        decision = decide(now.spec.plan, evidence)
+        after = _after(now, decision, evidence.now_s)
+        left = _left_behind(now, decision, evidence)
+        is_new = last is None or _essence(last) != _essence(decision)
+        if after is None and not is_new and left == now:
+            return
+        with write_session(self._engine) as session:
+            guarded(session, held)
+            self._store(session, left, after, decision, evidence)
+        if after is not None:
+            self._service.changed()
+
+    def _store(
+        self,
+        session: Session,
+        left: RolloutRecord,
+        after: RolloutRecord | None,
+        decision: Decision,
+        evidence: Evidence,
+    ) -> None:
+        repository = RolloutRepository(session)
+        stored = replay.record_of(left.spec.plan, evidence, decision, applied=after is not None)
+        repository.add_decision(stored)
+        left = msgspec.structs.replace(left, last_decision_id=stored.id)
+        repository.touch(left, left)
+        if after is None or self._held is None:
+            return
+        act = Act(
+            action=decision.verdict.value,
+            actor=ROBOT,
+            reason="; ".join(decision.reasons),
+            decision_id=stored.id,
+            fence=self._held.fence,
+        )
+        after = _after(left, decision, evidence.now_s)
+        if after is not None:
+            self._service.apply(left, after, act, session)
+
+
+def _after(record: RolloutRecord, decision: Decision, now_s: float) -> RolloutRecord | None:
+    """Return the rollout after the decision; None when nothing changes.
+
+    A robot never acts against a person's hold, and out of its own hold it may only roll back.
+    """
+    is_held = record.hold is not None
+    if record.hold is not None and record.hold.is_human:
+        return None
+    if decision.verdict is Verdict.ROLLBACK:
+        return transitions.rolled_back(record, now_s)
+    if is_held or decision.verdict is Verdict.WAIT:
+        return None
+    if decision.verdict is Verdict.PROMOTE:
+        return transitions.promoted(record, now_s)
+    reason = "; ".join(decision.reasons)
+    return transitions.held(record, Hold(by=ROBOT, at_s=now_s, reason=reason, codes=decision.codes))
+
+
+def _left_behind(record: RolloutRecord, decision: Decision, evidence: Evidence) -> RolloutRecord:
+    """Return the rollout with what the decision uses up: looks, proofs, alarms, reminders."""
+    progress = record.progress
+    if not record.hold:
+        progress = msgspec.structs.replace(
+            progress,
+            looks_done=max(progress.looks_done, decision.look),
+            shown={**progress.shown, **decision.shown},
+        )
+    if decision.verdict is Verdict.ROLLBACK and not progress.harm:
+        progress = msgspec.structs.replace(progress, harm=decision.reasons)
+    reminders = record.reminders
+    if record.hold is not None:
+        age_s = evidence.now_s - record.hold.at_s
+        if age_s >= FIRST_REMINDER_S + NEXT_REMINDERS_S * reminders:
+            reminders += 1
+            _log.warning(
+                "rollout %s is held by %s since %.1f h and waits for a person: %s",
+                record.name, record.hold.by, age_s / 3_600.0, record.hold.reason,
+            )  # fmt: skip
+    return msgspec.structs.replace(record, progress=progress, reminders=reminders)
+
+
+def _last(session: Session, record: RolloutRecord) -> Decision | None:
+    if record.last_decision_id is None:
+        return None
+    stored = RolloutRepository(session).decision(record.last_decision_id)
+    return None if stored is None else replay.decode(stored.result)
+
+
+def _essence(decision: Decision) -> Hashable:
+    """Return what must change for a decision to be worth storing: not every digit."""
+    return (
+        decision.verdict,
+        decision.codes,
+        tuple((gate.metric, gate.status) for gate in decision.gates),
+        tuple(each.code for each in decision.problems),
+        tuple((each.metric, each.slice) for each in decision.culprits),
+        decision.look,
+    )

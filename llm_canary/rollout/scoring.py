@@ -1,0 +1,224 @@
+"""Takes responses from SQL into the sums of their rollouts, each exactly once.
+
+A task is deleted in the transaction that stores the sums it went into. A response is scored at
+once, but for two cases. One that failed waits until an SDK's own retry would have arrived: then
+only the retry counts, failed if the client saw a failure. An outcome is scored when its window
+closes, with the arm and the share of the request.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
+
+from sqlalchemy.engine import Engine
+
+from llm_canary.clock import Clock
+from llm_canary.decision.rules import measured, rules_of, specs_of, window_s
+from llm_canary.metrics.accumulate import Response, Settings, enter, look, mature
+from llm_canary.metrics.builtin import has_failed
+from llm_canary.metrics.spec import MetricSpec, ResponseFacts
+from llm_canary.metrics.state import Rollup, UnitState
+from llm_canary.routing.table import Role
+from llm_canary.storage.engine import write_session
+from llm_canary.storage.repositories.rollouts import (
+    RolloutRecord,
+    RolloutRepository,
+    TransitionRecord,
+)
+from llm_canary.storage.repositories.scoring import IMMEDIATE, ScoringRepository, Task
+
+RETRY_WAIT_S = 15.0  # after a failed answer; the official SDKs retry within 8 s
+_CALIBRATION_PART, _MAX_CALIBRATION_S = 8.0, 3_600.0
+_BUCKET_PART, _MIN_BUCKET_S, _MAX_BUCKET_S = 24.0, 10.0, 3_600.0
+
+
+def score_due(
+    engine: Engine, clock: Clock, limit: int = 1_000, *, retry_wait_s: float = RETRY_WAIT_S
+) -> int:
+    """Score what is due, up to `limit` tasks, in one transaction; return how many it took."""
+    now_s = clock.now_s()
+    with write_session(engine) as session:
+        repository = ScoringRepository(session)
+        tasks = repository.due(now_s, limit)
+        rows = repository.inferences({task.inference_id for task in tasks}) if tasks else {}
+        by_rollout: dict[str, list[Task]] = defaultdict(list)
+        for task in tasks:
+            by_rollout[task.rollout_id].append(task)
+        rollouts = RolloutRepository(session)
+        for rollout_id, own in by_rollout.items():
+            record = rollouts.by_id(rollout_id)
+            if record is not None and record.started_at_s is not None:
+                settings = settings_of(record, rollouts.transitions(rollout_id))
+                _Batch(repository, record, settings, now_s, retry_wait_s).run(own, rows)
+            else:
+                repository.finish(own)  # of a rollout that is not here: nothing to compare with
+    return len(tasks)
+
+
+def settings_of(record: RolloutRecord, transitions: Iterable[TransitionRecord]) -> Settings:
+    """Return how the rollout's responses are scored: fixed by its plan and its ramps."""
+    plan = record.spec.plan
+    stages = measured(plan)
+    shortest = min((stage.min_s for stage in stages), default=0.0)
+    bucket_s = min(max(shortest / _BUCKET_PART, _MIN_BUCKET_S), _MAX_BUCKET_S)
+    first_s = stages[0].min_s if stages else 0.0
+    applied = sorted(transitions, key=lambda each: each.seq)
+    changes = [b.at_s for a, b in pairwise(applied) if a.share != b.share]
+    started_at_s = record.started_at_s or 0.0
+    return Settings(
+        rules=rules_of(plan, attempt=record.build_attempt),
+        max_per_unit_day=plan.max_per_unit_day,
+        warmup_s=plan.warmup_s,
+        calibrate_s=min(first_s / _CALIBRATION_PART, _MAX_CALIBRATION_S),
+        bucket_s=bucket_s,
+        started_at_s=started_at_s,
+        share_changes_s=tuple(sorted({started_at_s, *changes})),
+    )
+
+
+def facts_of(row: Any, outcomes: dict[str, float]) -> ResponseFacts:  # noqa: ANN401 - a SQL row
+    """Return what metrics may know of a stored response."""
+    return ResponseFacts(
+        terminal=row.terminal,
+        share=row.share or 0.0,
+        stream=row.stream,
+        latency_ms=row.latency_ms,
+        ttft_ms=row.ttft_ms,
+        prompt_tokens=row.prompt_tokens,
+        completion_tokens=row.completion_tokens,
+        cost_nanousd=row.cost_nanousd,
+        uncached_cost_nanousd=row.uncached_cost_nanousd,
+        schema_expected=row.schema_expected,
+        output_valid=row.output_valid,
+        empty=row.empty,
+        refusal=row.refusal,
+        outcomes=outcomes,
+    )
+
+
+class _Batch:
+    """The due tasks of one rollout."""
+
+    def __init__(
+        self,
+        repository: ScoringRepository,
+        record: RolloutRecord,
+        settings: Settings,
+        now_s: float,
+        retry_wait_s: float,
+    ) -> None:
+        self._repository = repository
+        self._record = record
+        self._settings = settings
+        self._now_s = now_s
+        self._retry_wait_s = retry_wait_s
+        self._specs: dict[str, MetricSpec] = specs_of(record.spec.plan)
+        self._followers: list[Task] = []
+        self._done: list[Task] = []
+
+    def run(self, tasks: list[Task], rows: dict[str, Any]) -> None:
+        """Score the tasks and store the result."""
+        rollup = self._repository.rollup(self._record.id)
+        hashes = {row.unit_hash for row in rows.values() if row.unit_hash is not None}
+        units = self._repository.units(self._record.id, hashes)
+        outcomes = self._outcomes(tasks, rows)
+        for task in tasks:
+            row = rows.get(task.inference_id)
+            if row is None or row.unit_hash is None or row.assigned is None or row.share is None:
+                rollup.totals.unusable += row is not None
+                self._done.append(task)
+                continue
+            unit = units.setdefault(row.unit_hash, UnitState())
+            if task.what == IMMEDIATE:
+                self._immediate(task, row, rollup, unit)
+            else:
+                known = outcomes.get((task.inference_id, task.what), {})
+                self._mature(task, row, rollup, unit, known)
+        look(rollup, self._specs, self._now_s)
+        self._repository.save(self._record.id, rollup, units)
+        self._repository.add(self._followers)
+        self._repository.finish(self._done)
+
+    def _immediate(self, task: Task, row: Any, rollup: Rollup, unit: UnitState) -> None:  # noqa: ANN401
+        response = _response(row, {})
+        if has_failed(response.facts) and row.body_hash is not None:
+            ready_s = row.at.timestamp() + row.latency_ms / 1_000.0 + self._retry_wait_s
+            if self._now_s < ready_s:
+                self._repository.postpone(task, ready_s)
+                return
+            if self._repository.was_retried(row, ready_s):
+                rollup.totals.superseded[response.canary] += 1
+                self._done.append(task)
+                return
+        self._done.append(task)
+        if enter(rollup, unit, response, self._specs, self._settings):
+            self._followers += self._later(row)
+
+    def _later(self, row: Any) -> list[Task]:  # noqa: ANN401
+        due_s: dict[str, float] = {}
+        for spec in self._specs.values():
+            if spec.outcome is not None and spec.outcome not in due_s:
+                closes_s = row.at.timestamp() + window_s(self._record.spec.plan, spec)
+                due_s[spec.outcome] = closes_s
+        return [Task(row.id, what, self._record.id, due) for what, due in due_s.items()]
+
+    def _mature(
+        self,
+        task: Task,
+        row: Any,  # noqa: ANN401
+        rollup: Rollup,
+        unit: UnitState,
+        known: dict[str, float],
+    ) -> None:
+        response = _response(row, known)
+        for spec in self._specs.values():
+            if spec.outcome == task.what:
+                mature(rollup, unit, response, spec, self._settings)
+        self._done.append(task)
+
+    def _outcomes(
+        self, tasks: list[Task], rows: dict[str, Any]
+    ) -> dict[tuple[str, str], dict[str, float]]:
+        """Return, per task, the outcomes received before its window closed; the last one wins."""
+        due = [task for task in tasks if task.what != IMMEDIATE and task.inference_id in rows]
+        metrics = {task.what for task in due}
+        found: dict[tuple[str, str], list[tuple[str, float, float, str, float | None]]] = (
+            defaultdict(list)
+        )
+        for kind, field in (
+            ("request", "id"),
+            ("response", "response_id"),
+            ("session", "session_hash"),
+        ):
+            targets = {getattr(rows[task.inference_id], field) for task in due} - {None}
+            for target, *rest in self._repository.outcomes(kind, targets, metrics):
+                found[kind, target].append(tuple(rest))  # type: ignore[arg-type]
+        result: dict[tuple[str, str], dict[str, float]] = {}
+        for task in due:
+            row = rows[task.inference_id]
+            about = [
+                *found[("request", row.id)],
+                *found[("response", row.response_id)],
+                *found[("session", row.session_hash)],
+            ]
+            own = [each for each in about if each[0] == task.what and each[1] <= task.due_s]
+            if own:
+                last = max(own, key=lambda each: (each[2], each[3]))
+                if last[4] is not None:
+                    result[task.inference_id, task.what] = {task.what: last[4]}
+        return result
+
+
+def _response(row: Any, outcomes: dict[str, float]) -> Response:  # noqa: ANN401
+    return Response(
+        at_s=row.at.timestamp(),
+        canary=row.assigned == Role.CANARY,
+        share=row.share,
+        stage=row.stage or "",
+        facts=facts_of(row, outcomes),
+        segments=row.segments or {},
+        reported_model=row.reported_model if row.served == row.assigned else None,
+    )
