@@ -1,0 +1,1 @@
+"""Loops that run beside the data plane: restarted with back-off, stopped in order."""

@@ -1,0 +1,113 @@
+"""One metric of a rollout as a row: both values, how much worse the canary is, margin and gate.
+
+"Worse by" has one orientation everywhere, as in the engine and in its reasons: larger is worse.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llm_canary.decision.compare import Comparison
+from llm_canary.decision.gates import GateResult, GateStatus
+from llm_canary.metrics.builtin import metric as spec_of
+from llm_canary.metrics.spec import MetricSpec, Scale
+from llm_canary.pages.plot import IntervalPlot, interval_plot
+from llm_canary.pages.quantity import (
+    BARE,
+    RATE,
+    Unit,
+    count_text,
+    difference_text,
+    interval_text,
+    places_for,
+    unit_of,
+    value_text,
+)
+
+_GATES = {
+    GateStatus.PASS: ("Passed", "good"),
+    GateStatus.FAIL: ("Failed", "bad"),
+    GateStatus.INCONCLUSIVE: ("Not proven yet", "calm"),
+    GateStatus.NO_DATA: ("No data", "quiet"),
+    GateStatus.NOT_APPLICABLE: ("Not asked for", "quiet"),
+}
+_SAYS_WHY = (GateStatus.NO_DATA, GateStatus.NOT_APPLICABLE)
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """What the table shows of one metric."""
+
+    name: str
+    kind: str
+    control: str
+    canary: str
+    control_n: str
+    canary_n: str
+    difference: str
+    interval: str
+    margin: str
+    gate: str
+    tone: str
+    note: str
+    is_rough: bool  # too few canary units for the interval to be worth much
+    plot: IntervalPlot | None
+
+
+def metric_row(shown: Comparison, gate: GateResult | None) -> MetricRow:
+    """Return the row of one comparison; without a gate it is only shown."""
+    spec = spec_of(shown.metric)
+    unit = BARE if spec is None else unit_of(spec.unit)
+    scored = unit if spec is not None and spec.scale is Scale.WINSORISED else RATE
+    places = places_for(shown.margin, scored)
+    difference = difference_text(shown.difference, scored, places)
+    interval = interval_text(shown.low, shown.high, scored, places)
+    margin = value_text(shown.margin, scored._replace(value=scored.difference), places)
+    word, tone, note = _gate(gate)
+    name = shown.metric.replace("_", " ")
+    return MetricRow(
+        name=name,
+        kind=_kind(shown, spec, unit),
+        control=value_text(shown.control, unit),
+        canary=value_text(shown.canary, unit),
+        control_n=f"n {count_text(shown.n_control)}",
+        canary_n=f"n {count_text(shown.n_canary)}",
+        difference=difference,
+        interval=interval,
+        margin=margin,
+        gate=word,
+        tone=tone,
+        note=note,
+        is_rough=shown.is_rough,
+        plot=interval_plot(
+            shown.difference,
+            shown.low,
+            shown.high,
+            shown.margin,
+            f"{name}: canary worse by {difference}, interval {interval}, margin {margin}; "
+            f"{word.lower()}",
+        ),
+    )
+
+
+def _gate(gate: GateResult | None) -> tuple[str, str, str]:
+    """Return the word, the tone and a short note."""
+    if gate is None:
+        return "Shown only", "quiet", ""
+    if gate.needs_person:
+        return "For a person", "warn", "really worse, yet within the margin"
+    if gate.is_small_harm and gate.status is GateStatus.PASS:
+        return "Passed", "warn", "slightly worse, as tolerated"
+    word, tone = _GATES[gate.status]
+    if gate.status in _SAYS_WHY:
+        return word, tone, gate.reason.removeprefix(f"{gate.metric}: ")
+    return word, tone, gate.shown or ""
+
+
+def _kind(shown: Comparison, spec: MetricSpec | None, unit: Unit) -> str:
+    parts = [shown.kind.value]
+    if spec is not None and spec.larger_is_better:
+        parts.append("higher is better")
+    if shown.threshold is not None:
+        parts.append(f"share above {value_text(shown.threshold, unit)}")
+    return ", ".join(parts)

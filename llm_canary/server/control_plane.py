@@ -1,0 +1,180 @@
+"""Composes the control plane: configuration, database, loops, REST API and pages."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+
+from llm_canary.api.app import ApiServices, create_api
+from llm_canary.clock import Clock
+from llm_canary.config.load import LoadedConfig, load
+from llm_canary.config.settings import Settings
+from llm_canary.config.watch import ConfigWatcher
+from llm_canary.errors import ConfigError, Conflict, NotReady, StorageError
+from llm_canary.jobs.loops import Loop
+from llm_canary.pages.app import add_pages
+from llm_canary.providers.price_list import lookup
+from llm_canary.rollout.analysis import NO_LOSS, Loss
+from llm_canary.rollout.controller import Controller
+from llm_canary.rollout.publish import TABLE_FILE, Publisher
+from llm_canary.rollout.scoring import score_due
+from llm_canary.rollout.service import RolloutService
+from llm_canary.server.data_plane import DataPlane
+from llm_canary.storage.engine import make_engine
+from llm_canary.storage.ingest import SqlBatchSink
+from llm_canary.storage.migrate import check, upgrade
+from llm_canary.telemetry.drain import Drain
+
+_log = logging.getLogger(__name__)
+_BATCH = 2_000
+
+
+class ControlPlane:
+    """Everything beside the data plane, in threads of this process."""
+
+    def __init__(self, data_plane: DataPlane | None, clock: Clock) -> None:
+        settings = Settings()
+        self._data_dir: Path = settings.data_dir
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        self._data_plane = data_plane
+        self._clock = clock
+        self._config = load(settings.config)
+        self._config_problem: str | None = None
+        self._watcher = ConfigWatcher(settings.config, self._config)
+        self._engine = make_engine(settings.database_url)
+        self._schema_ready = False
+        self._schema_lock = threading.Lock()
+        self._service = RolloutService(self._engine, lambda: self._config, clock)
+        self._controller = Controller(self._engine, self._service, clock, loss=self._loss)
+        self._publisher = Publisher(
+            self._engine, lambda: self._config, self._data_dir, price_lookup=lookup
+        )
+        self._drain = Drain(self._data_dir / "spool", SqlBatchSink(self._engine))
+        self._loops = [
+            self._loop("drain", self._drain_step, interval_s=0.1),
+            self._loop("score", self._score_step, interval_s=0.25),
+            self._loop("decide", self._decide_step, interval_s=1.0),
+            self._loop("publish", self._publisher.publish, interval_s=0.25),
+            Loop("config", self._config_step, interval_s=0.5, clock=clock),
+        ]
+        services = ApiServices(
+            engine=self._engine,
+            rollouts=self._service,
+            clock=clock,
+            status=self._status,
+            ready=self._require_ready,
+            keys=lambda: self._config.keys,
+        )
+        self.app: FastAPI = create_api(services)
+        add_pages(self.app, services)
+
+    @property
+    def is_keyless(self) -> bool:
+        """Whether no API key is configured, so that only this machine may call."""
+        return not self._config.keys
+
+    async def start(self) -> None:
+        """Bring the schema up to date where we may, publish the routing table, start the loops."""
+        await asyncio.to_thread(self._start)
+
+    async def close(self) -> None:
+        """Stop the loops in order; what was drained is committed."""
+        await asyncio.to_thread(self._close)
+
+    def _start(self) -> None:
+        try:
+            self._ensure_schema()
+            self._service.check_config(self._config)
+            self._publisher.publish()
+        except StorageError as error:
+            if not (self._data_dir / TABLE_FILE).is_file():
+                raise
+            _log.warning("serving by the last good table: %s", error.message)
+        for loop in self._loops:
+            loop.start()
+
+    def _close(self) -> None:
+        for loop in self._loops:
+            loop.stop()
+        self._drain.close()
+        self._controller.close()
+        self._engine.dispose()
+
+    def _loop(self, name: str, step: Callable[[], bool | None], *, interval_s: float) -> Loop:
+        """Return a loop whose step finds a current schema."""
+
+        def run() -> bool | None:
+            self._ensure_schema()
+            return step()
+
+        return Loop(name, run, interval_s=interval_s, clock=self._clock)
+
+    def _ensure_schema(self) -> None:
+        with self._schema_lock:
+            if self._schema_ready:
+                return
+            if self._engine.dialect.name == "sqlite":
+                upgrade(self._engine)
+            check(self._engine)
+            self._schema_ready = True
+
+    def _drain_step(self) -> bool:
+        return self._drain.drain_once(_BATCH) >= _BATCH
+
+    def _score_step(self) -> bool:
+        # One process enters responses into the sums: the one that decides.
+        return self._controller.is_leader and score_due(self._engine, self._clock, _BATCH) >= _BATCH
+
+    def _decide_step(self) -> bool:
+        self._controller.tick()
+        return False
+
+    def _config_step(self) -> bool:
+        polled = self._watcher.poll()
+        if isinstance(polled, ConfigError):
+            self._refuse("\n".join(polled.problems))
+        elif polled is not None:
+            self._take_over(polled)
+        return False
+
+    def _take_over(self, loaded: LoadedConfig) -> None:
+        try:
+            self._service.check_config(loaded)
+        except Conflict as conflict:
+            self._refuse(conflict.message)
+            return
+        self._config = loaded
+        self._config_problem = None
+
+    def _refuse(self, problem: str) -> None:
+        self._config_problem = problem
+        _log.warning("new configuration refused, the old one stays in force:\n%s", problem)
+
+    def _require_ready(self) -> None:
+        try:
+            self._ensure_schema()
+        except StorageError as error:
+            raise NotReady(error.message) from error
+
+    def _loss(self) -> Loss:
+        if self._data_plane is None:
+            return NO_LOSS
+        stats = self._data_plane.writer.stats
+        return Loss(stats.accepted, stats.dropped_full + stats.dropped_error)
+
+    def _status(self) -> dict[str, Any]:
+        writer = None if self._data_plane is None else self._data_plane.writer.stats
+        return {
+            "config_hash": self._config.hash,
+            "config_problem": self._config_problem,
+            "telemetry": None if writer is None else msgspec.structs.asdict(writer),
+            "loops": [asdict(loop.status) for loop in self._loops],
+        }

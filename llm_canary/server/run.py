@@ -1,0 +1,89 @@
+"""Starts uvicorn on the composed application."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Literal
+
+import uvicorn
+
+from llm_canary.clock import SystemClock
+from llm_canary.errors import ConfigError
+from llm_canary.server.app import App, AsgiApp, Part
+from llm_canary.server.data_plane import DataPlane, default_data_dir
+
+if TYPE_CHECKING:
+    from llm_canary.server.control_plane import ControlPlane
+
+Only = Literal["gateway", "control"]
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_ONLY = "LLM_CANARY_ONLY"
+
+
+def serve(*, host: str, port: int, workers: int, only: Only | None) -> None:
+    """Serve until a signal ends the process.
+
+    SIGTERM lets running exchanges finish and flushes telemetry. Raises ConfigError when `host` is
+    not loopback and no API key is configured.
+    """
+    if only is None:
+        os.environ.pop(_ONLY, None)
+    else:
+        os.environ[_ONLY] = only
+    options = {
+        "host": host,
+        "port": port,
+        "loop": "uvloop",
+        "http": "httptools",
+        "ws": "none",
+        "lifespan": "on",
+        "access_log": False,
+        "server_header": False,
+        "date_header": False,
+        "log_level": "warning",
+        "backlog": 4096,
+        "timeout_keep_alive": 75,
+        "timeout_graceful_shutdown": 20,
+    }
+    if host not in _LOOPBACK:
+        _refuse_keyless(host)
+    if workers > 1:
+        uvicorn.run("llm_canary.server.run:create_app", factory=True, workers=workers, **options)  # type: ignore[arg-type]
+    else:
+        uvicorn.run(create_app(), **options)  # type: ignore[arg-type]
+
+
+def create_app() -> App:
+    """Return the application that the environment asks for; nothing runs before its lifespan."""
+    only = os.environ.get(_ONLY)
+    data_dir = default_data_dir()
+    data_plane = None if only == "control" else DataPlane(data_dir)
+    control_plane = None if only == "gateway" else _control_plane(data_plane)
+    parts: list[Part] = [part for part in (control_plane, data_plane) if part is not None]
+    control: AsgiApp | None = control_plane.app if control_plane is not None else None  # type: ignore[assignment]
+    return App(
+        data_plane.app if data_plane is not None else None,
+        control,
+        parts,
+        keyless=lambda: control_plane is None or control_plane.is_keyless,
+    )
+
+
+def _control_plane(data_plane: DataPlane | None) -> ControlPlane:
+    from llm_canary.server.control_plane import ControlPlane  # noqa: PLC0415 - heavy, and never in a gateway-only process
+
+    return ControlPlane(data_plane, SystemClock())
+
+
+def _refuse_keyless(host: str) -> None:
+    from llm_canary.config.load import load  # noqa: PLC0415
+    from llm_canary.config.settings import Settings  # noqa: PLC0415
+
+    if os.environ.get(_ONLY) == "gateway":
+        return  # the gateway itself refuses foreign hosts while its table has no key
+    path = Settings().config
+    if not load(path).keys:
+        raise ConfigError(
+            f"--host {host} would serve the network without any API key: add `keys:` to {path}, "
+            "or listen on 127.0.0.1"
+        )

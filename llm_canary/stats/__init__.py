@@ -1,0 +1,1 @@
+"""Statistics over mergeable sufficient statistics; pure."""

@@ -1,0 +1,95 @@
+"""How far people, or people and the judge, agree beyond chance; a judge may be demoted by it.
+
+Cohen 1960 and 1968 (weighted), Gwet 2008 (AC1), Krippendorff 2011 ("Computing Krippendorff's
+alpha-reliability"). Each is 1 for perfect agreement, 0 for chance, and None when it is not defined
+(no data, or no variation for the coefficient to explain).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llm_canary.errors import DataError
+
+Level = Literal["nominal", "ordinal", "interval"]
+
+
+def confusion(first: Sequence[float], second: Sequence[float]) -> NDArray[np.float64]:
+    """Return the table of counts of two raters over the same items, categories ascending."""
+    if len(first) != len(second):
+        raise DataError(f"{len(first)} and {len(second)} ratings: both raters must rate each item")
+    categories = {value: k for k, value in enumerate(sorted({*first, *second}))}
+    table = np.zeros((len(categories), len(categories)))
+    for a, b in zip(first, second, strict=True):
+        table[categories[a], categories[b]] += 1
+    return table
+
+
+def cohen_kappa(
+    table: NDArray[np.float64], *, weights: Literal["none", "linear", "quadratic"] = "none"
+) -> float | None:
+    """Return Cohen's kappa of a table of counts; `weights` is what distance costs."""
+    shares = _shares(table)
+    if shares is None:
+        return None
+    distance = np.abs(np.subtract.outer(np.arange(len(shares)), np.arange(len(shares))))
+    cost = {"none": (distance > 0) * 1.0, "linear": distance * 1.0, "quadratic": distance**2.0}[
+        weights
+    ]
+    expected = float((cost * np.outer(shares.sum(axis=1), shares.sum(axis=0))).sum())
+    return None if expected == 0.0 else 1.0 - float((cost * shares).sum()) / expected
+
+
+def gwet_ac1(table: NDArray[np.float64]) -> float | None:
+    """Return Gwet's AC1, meaningful also when nearly all items are of one category."""
+    shares = _shares(table)
+    if shares is None or len(shares) < 2:
+        return None
+    mean = 0.5 * (shares.sum(axis=0) + shares.sum(axis=1))
+    chance = float((mean * (1.0 - mean)).sum()) / (len(shares) - 1)
+    return (float(np.trace(shares)) - chance) / (1.0 - chance)
+
+
+def krippendorff_alpha(
+    ratings: Sequence[Sequence[float | None]], *, level: Level = "ordinal"
+) -> float | None:
+    """Return Krippendorff's alpha; one row per item, one entry per rater, None if not rated."""
+    rated = [[each for each in row if each is not None] for row in ratings]
+    rated = [row for row in rated if len(row) > 1]
+    values = sorted({each for row in rated for each in row})
+    if not np.isfinite(values).all():
+        raise DataError("a rating is NaN or infinite; use None for a missing one")
+    if len(values) < 2:
+        return None
+    index = {value: k for k, value in enumerate(values)}
+    coincidence = np.zeros((len(values), len(values)))
+    for row in rated:
+        counts = np.bincount([index[each] for each in row], minlength=len(values)).astype(float)
+        coincidence += (np.outer(counts, counts) - np.diag(counts)) / (len(row) - 1)
+    totals = coincidence.sum(axis=0)
+    distance = _squared_distance(np.array(values), totals, level)
+    expected = (np.outer(totals, totals) - np.diag(totals)) / (totals.sum() - 1)
+    return 1.0 - float((coincidence * distance).sum()) / float((expected * distance).sum())
+
+
+def _squared_distance(
+    values: NDArray[np.float64], totals: NDArray[np.float64], level: Level
+) -> NDArray[np.float64]:
+    if level == "nominal":
+        return 1.0 - np.eye(len(values))
+    # Ordinal: how many ratings lie between two categories, half of the two themselves.
+    scale = values if level == "interval" else np.cumsum(totals) - 0.5 * totals
+    return np.asarray(np.subtract.outer(scale, scale) ** 2, dtype=np.float64)
+
+
+def _shares(table: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    if table.ndim != 2 or table.shape[0] != table.shape[1] or (table < 0).any():
+        raise DataError(
+            f"agreement needs a square table of counts from 0 on, not shape {table.shape}"
+        )
+    total = table.sum()
+    return table / total if total else None

@@ -1,0 +1,83 @@
+"""Quantiles without keeping values: counts in bins 2 % wide, the same everywhere, so they add."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from math import exp, floor, isfinite, log
+
+from llm_canary.errors import DataError
+
+_LOG_WIDTH = log(1.02)
+_LOWEST, _HIGHEST = floor(log(1e-9) / _LOG_WIDTH), floor(log(1e15) / _LOG_WIDTH)
+
+
+@dataclass(slots=True)
+class LogHistogram:
+    """Counts of values >= 0 in bins [1.02^b, 1.02^(b+1)).
+
+    Memory is bounded by the range 1e-9 to 1e15 (2,800 bins), not by the traffic.
+    """
+
+    bins: Counter[int] = field(default_factory=Counter)
+    zeros: int = 0
+
+    def add(self, value: float, count: int = 1) -> None:
+        """Count `value`, in the metric's unit; values beyond the range count in the last bin."""
+        if not (isfinite(value) and value >= 0.0):
+            raise DataError(f"value is {value!r}; a histogram takes finite values from 0 on")
+        if count < 0:
+            raise DataError(f"count is {count!r}; it cannot be negative")
+        if value == 0.0:
+            self.zeros += count
+        else:
+            self.bins[bin_of(value)] += count
+
+    def extend(self, values: Iterable[float]) -> None:
+        """Count each of `values`."""
+        for value in values:
+            self.add(value)
+
+    def __add__(self, other: LogHistogram) -> LogHistogram:
+        return LogHistogram(self.bins + other.bins, self.zeros + other.zeros)
+
+    def merge(self, other: LogHistogram) -> None:
+        """Add the counts of `other` to this histogram."""
+        self.bins.update(other.bins)
+        self.zeros += other.zeros
+
+    @property
+    def count(self) -> int:
+        """Return how many values were counted."""
+        return self.zeros + self.bins.total()
+
+    def quantile(self, q: float) -> float | None:
+        """Return the q-quantile within 1 % of its value; None when nothing was counted."""
+        if not 0.0 <= q <= 1.0:
+            raise DataError(f"quantile {q!r} is not between 0 and 1")
+        total = self.count
+        if total == 0:
+            return None
+        rank = q * (total - 1)
+        seen = self.zeros
+        if rank < seen:
+            return 0.0
+        last = 0
+        for last in sorted(self.bins):
+            seen += self.bins[last]
+            if rank < seen:
+                break
+        return exp((last + 0.5) * _LOG_WIDTH)
+
+    def cells(self) -> list[tuple[float, int]]:
+        """Return (middle of the bin, count) in ascending order; zeros come first."""
+        head = [(0.0, self.zeros)] if self.zeros else []
+        return head + [
+            (exp((b + 0.5) * _LOG_WIDTH), self.bins[b]) for b in sorted(self.bins) if self.bins[b]
+        ]
+
+
+def bin_of(value: float) -> int:
+    """Return the bin of a positive value."""
+    return min(max(floor(log(value) / _LOG_WIDTH), _LOWEST), _HIGHEST)
