@@ -47,6 +47,9 @@ format: $(VENV)/.dev ## format and fix what can be fixed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+docs: $(VENV)/.dev ## renew the generated tables of docs/
+	@$(BIN)/python -m llm_canary.config.reference docs/configuration.md
+
 simulate: $(VENV)/.dev ## the full-length simulations behind docs/statistics.md (an hour or more)
 	@$(BIN)/python -m pytest -m simulation tests/statistics $(PYTEST_ARGS)
 
@@ -63,4 +66,4 @@ build: $(VENV)/.dev ## build the wheel and the source distribution into dist/
 clean: ## remove the environment and caches
 	@rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
-.PHONY: help demo serve test check format simulate lock build clean
+.PHONY: help demo serve test check format docs simulate lock build clean

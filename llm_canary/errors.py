@@ -18,7 +18,8 @@
     ├── StorageError           the database is unreachable, or at another schema version
     └── DataError              a number that must not enter the statistics
 
-Each error names the fact, the value and the way out, carries a stable `code`, and never a secret or a prompt.
+Each error names the fact, the value and the way out, carries a stable `code`, and never a secret
+or a prompt.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ class StorageError(LlmCanaryError):
 
 
 class DataError(LlmCanaryError):
-    """A number that must not enter the statistics (NaN, infinite, out of range, of another kind)."""
+    """A number must not enter the statistics: NaN, infinite, out of range, of another kind."""
 
     status = 422
     code = "data_error"

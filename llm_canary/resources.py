@@ -8,7 +8,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def resource_dir(name: str) -> Path:
-    """Return the folder `name`; raise FileNotFoundError naming both places when it is in neither."""
+    """Return the folder `name`; raise FileNotFoundError when it is in neither place."""
     places = (_PACKAGE.parent / name, _PACKAGE / "_data" / name)
     # A checkout has pyproject.toml beside the package; site-packages may hold an unrelated `web/`.
     if (_PACKAGE.parent / "pyproject.toml").is_file() and places[0].is_dir():

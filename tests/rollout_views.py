@@ -297,9 +297,7 @@ def every_state():
             stage="initial",
             verdict="rollback",
             at_s=NOW_S - 26.7 * HOUR_S,
-            reasons=(
-                "global_harm: invalid_output is worse; control 0.00 %, canary 100.0 %, n 902 and 41",
-            ),
+            reasons=("global_harm: invalid_output is worse; control 0.00 %, canary 100.0 %",),
         ),
     )
     finished = rollout(

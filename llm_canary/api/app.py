@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from llm_canary import __version__
 from llm_canary.api.errors import add_error_handlers
+from llm_canary.api.limit import BodyLimit
 from llm_canary.api.openapi import ERRORS, describe
 from llm_canary.api.routes import rollouts, system
 from llm_canary.api.services import ApiServices
@@ -13,7 +14,6 @@ from llm_canary.api.services import ApiServices
 __all__ = ["ApiServices", "create_api"]
 
 PREFIX = "/api/v1"
-_MAX_BODY_BYTES = 65_536
 
 
 def create_api(services: ApiServices) -> FastAPI:
@@ -29,10 +29,10 @@ def create_api(services: ApiServices) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         responses=ERRORS,
-        max_body_size=_MAX_BODY_BYTES,
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.services = services
+    app.add_middleware(BodyLimit)
     add_error_handlers(app)
     for module in (rollouts, system):
         app.include_router(module.router, prefix=PREFIX)

@@ -48,9 +48,11 @@ def is_terminal() -> bool:
 
 def printable(text: str) -> str:
     """Return `text` without control characters, which could steer the terminal."""
-    return "".join(
-        mark if mark.isprintable() or mark == "\n" else "\N{REPLACEMENT CHARACTER}" for mark in text
-    )
+    return "".join(map(_shown, text.replace("\t", " ")))
+
+
+def _shown(mark: str) -> str:
+    return mark if mark.isprintable() or mark == "\n" else "\N{REPLACEMENT CHARACTER}"
 
 
 def print_json(value: object) -> None:
@@ -63,7 +65,7 @@ def print_table(columns: Row, rows: Iterable[Row], *, title: str | None = None) 
     cells = [[printable(cell).replace("\n", " ") for cell in row] for row in rows]
     if not is_terminal():
         for row in [columns, *cells]:
-            click.echo("\t".join(cell.replace("\t", " ") for cell in row))
+            click.echo("\t".join(row))
         return
     from rich.console import Console  # noqa: PLC0415 - a pipe never pays for it
     from rich.table import Table  # noqa: PLC0415

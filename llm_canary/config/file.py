@@ -274,6 +274,10 @@ class PlanEntry(Entry):
         default=None,
         description="cost and latency this soon after a ramp are not scored; default 10m",
     )
+    settle: Duration | None = Field(
+        default=None,
+        description="each response waits this long for a retry by the client; default 15s",
+    )
     max_per_unit_day: int | None = Field(
         default=None, ge=1, description="responses of one unit that count per day; default 50"
     )

@@ -197,6 +197,7 @@ def _layer(name: str, entry: PlanEntry, base: Draft | None) -> Draft:
         "alpha_promote": entry.alpha.promote,
         "full_cycle_s": entry.full_cycle,
         "warmup_s": entry.warmup,
+        "settle_s": entry.settle,
         "max_per_unit_day": entry.max_per_unit_day,
     }
     own = {key: value for key, value in options.items() if value is not None}

@@ -13,7 +13,7 @@ from llm_canary.config.document import Document
 from llm_canary.config.file import CanaryFile
 from llm_canary.config.problems import HIDDEN, KeyPath, Problems, did_you_mean, one_of, shown
 
-_SECRET_KEYS = frozenset({"api_key", "key"})
+_SECRET_KEYS = frozenset({"api_key", "key", "keys"})
 # What stands in for a faulty required value, so that its neighbours can still be checked. The
 # problem already noted at its place silences whatever the stand-in itself would cause.
 _STAND_INS: dict[str, Any] = {

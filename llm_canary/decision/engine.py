@@ -33,7 +33,7 @@ from llm_canary.decision.gates import (
     due_look,
     evaluate,
 )
-from llm_canary.decision.harm import Alarm, Process, alarm, flagged_segments, hard_alarm
+from llm_canary.decision.harm import Alarm, Process, alarm, flagged_segments, hard_alarm, processes
 from llm_canary.decision.health import Problem, problems
 from llm_canary.decision.plan import MetricKind, Plan, Stage, stage_index
 from llm_canary.decision.words import duration_text
@@ -69,28 +69,29 @@ def decide(plan: Plan, evidence: Evidence) -> Decision:
     stage = plan.stages[stage_index(plan, evidence.stage)]
     unhealthy = problems(plan, stage, evidence)
     look = _look(plan, stage, evidence, unhealthy)
-    gates = evaluate(plan, stage, evidence, look) if stage.is_measured else ()
+    shown = comparisons(plan, evidence)
+    gates = evaluate(plan, stage, evidence, look, shown) if stage.is_measured else ()
     distrusted = {each.metric for each in unhealthy if each.metric is not None}
     known: dict[str, Any] = {
         "gates": gates,
-        "comparisons": comparisons(plan, evidence),
+        "comparisons": shown,
         "problems": unhealthy,
         "look": look.number,
         "shown": {gate.metric: gate.shown for gate in gates if gate.shown is not None},
     }
-    harm = alarm(plan, evidence, distrusted=distrusted)
+    running = processes(plan, evidence)
+    harm = alarm(plan, running, distrusted=distrusted)
     known["log_e_global"] = harm.log_e
-    hard = hard_alarm(plan, evidence)
-    if hard.rings:
-        return _rollback(hard, known)
     doubts = [each for each in unhealthy if each.needs_person]
+    if doubts and (hard := hard_alarm(plan, evidence)).rings:
+        return _rollback(hard, known)
     if doubts:
         return _hold([each.text for each in doubts], [each.code for each in doubts], known)
     if harm.rings:
         return _rollback(harm, known)
     if evidence.progress.harm:
         return Decision(verdict=Verdict.ROLLBACK, reasons=evidence.progress.harm, **known)
-    if small := _for_a_person(plan, evidence, gates):
+    if small := _for_a_person(evidence, gates, running):
         return _hold([text for _, text in small], [code for code, _ in small], known)
     if not stage.is_measured:
         return _unmeasured(stage, evidence, unhealthy, known)
@@ -145,7 +146,7 @@ def _look(plan: Plan, stage: Stage, evidence: Evidence, unhealthy: tuple[Problem
 
 
 def _for_a_person(
-    plan: Plan, evidence: Evidence, gates: tuple[GateResult, ...]
+    evidence: Evidence, gates: tuple[GateResult, ...], running: list[Process]
 ) -> list[tuple[str, str]]:
     found = [
         (f"{SMALL_HARM}:{gate.metric}", gate.reason)
@@ -157,7 +158,7 @@ def _for_a_person(
             f"segment:{each.slice}:{each.metric}",
             f"segment {each.slice} is worse in {each.metric} (false discovery rate 10 %)",
         )
-        for each in flagged_segments(plan, evidence)
+        for each in flagged_segments(running)
     ]
     return [each for each in found if each[0] not in evidence.progress.accepted]
 

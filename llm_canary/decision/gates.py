@@ -8,6 +8,7 @@ the estimate remains within the margin. The absence of a difference is no proof.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from math import log, sqrt
 
@@ -82,11 +83,16 @@ def due_look(plan: Plan, stage: Stage, evidence: Evidence) -> Look:
     return Look(number=number, bound=bounds[number - 1])
 
 
-def evaluate(plan: Plan, stage: Stage, evidence: Evidence, look: Look) -> tuple[GateResult, ...]:
-    """Return the result of every gate of the stage."""
+def evaluate(
+    plan: Plan, stage: Stage, evidence: Evidence, look: Look, shown: Sequence[Comparison]
+) -> tuple[GateResult, ...]:
+    """Return the result of every gate of the stage; `shown` are the comparisons of all metrics."""
     by_name = {each.metric: each for each in evidence.metrics}
+    compared = {each.metric: each for each in shown}
     return tuple(
-        _Gate(plan, stage, evidence, look, gate).result(by_name.get(gate.metric))
+        _Gate(plan, stage, evidence, look, gate).result(
+            by_name.get(gate.metric), compared.get(gate.metric)
+        )
         for gate in stage.gates
     )
 
@@ -115,12 +121,11 @@ class _Gate:
         self._look = look
         self._gate = gate
 
-    def result(self, found: MetricEvidence | None) -> GateResult:
+    def result(self, found: MetricEvidence | None, shown: Comparison | None) -> GateResult:
         spec = metric(self._gate.metric)
-        if spec is None or found is None:
+        if spec is None or found is None or shown is None:
             nothing = Comparison(metric=self._gate.metric, kind=self._gate.kind)
             return self._as(GateStatus.NO_DATA, "nothing measures it in this release", nothing)
-        shown = compare(spec, self._gate.kind, found, plan=self._plan, stage=self._stage.name)
         if lacking := self._lacking(spec, found):
             return self._as(*lacking, shown)
         frozen = found.frozen

@@ -7,7 +7,7 @@ on the former when none are configured); within a segment the k-th value seen we
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from math import exp, log
 
 import msgspec
@@ -17,6 +17,7 @@ from llm_canary.decision.evidence import Evidence, MetricEvidence
 from llm_canary.decision.plan import MetricKind, Plan
 from llm_canary.decision.rules import deciding, kinds
 from llm_canary.metrics.builtin import metric
+from llm_canary.stats.exact import log_e_ratio
 from llm_canary.stats.global_test import average_log_e, e_bh
 
 SEGMENT_FDR = 0.10
@@ -44,22 +45,41 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
         return self.log_e >= self.threshold
 
 
-def alarm(plan: Plan, evidence: Evidence, *, distrusted: Collection[str] = ()) -> Alarm:
-    """Return the alarm over all deciding metrics, but for those in `distrusted`."""
-    return _alarm(
-        plan, [each for each in processes(plan, evidence) if each.metric not in distrusted]
-    )
+def alarm(plan: Plan, found: Sequence[Process], *, distrusted: Collection[str] = ()) -> Alarm:
+    """Return the alarm over the processes of all metrics, but for those in `distrusted`."""
+    return _alarm(plan, [each for each in found if each.metric not in distrusted])
 
 
 def hard_alarm(plan: Plan, evidence: Evidence) -> Alarm:
-    """Return the alarm over hard guardrails alone, with the weights they have in the whole."""
+    """Return the alarm over hard guardrails alone, fit for a comparison in doubt.
+
+    Only first failures count, against the split of units as it was observed, not as it was meant:
+    so an arm that merely gets too many or too few units is not accused.
+    """
     of = kinds(plan)
-    hard = {
-        name
-        for name in deciding(plan)
-        if of[name] is MetricKind.GUARDRAIL and (spec := metric(name)) and spec.hard_failure
+    split = {
+        each.share: each.canary / each.total
+        for each in evidence.health.new_units
+        if 0 < each.canary < each.total
     }
-    return _alarm(plan, [each for each in processes(plan, evidence) if each.metric in hard])
+    by_name = {each.metric: each for each in evidence.metrics}
+    found = []
+    for name in deciding(plan):
+        spec, each = metric(name), by_name.get(name)
+        if spec is None or each is None or not spec.hard_failure:
+            continue
+        first = [one for one in each.first if one.share in split]
+        if of[name] is MetricKind.GUARDRAIL and first:
+            counts = [one.canary for one in first], [one.total for one in first]
+            log_e = log_e_ratio(*counts, [split[one.share] for one in first], 1.0, side="up")
+            weight = overall_weight(plan, evidence)
+            found.append(Process(metric=name, slice="all", weight=weight, log_e=log_e))
+    return _alarm(plan, found)
+
+
+def overall_weight(plan: Plan, evidence: Evidence) -> float:
+    """Return the weight of one metric over all units."""
+    return (0.5 if evidence.segments else 1.0) / max(len(deciding(plan)), 1)
 
 
 def processes(plan: Plan, evidence: Evidence) -> list[Process]:
@@ -70,7 +90,7 @@ def processes(plan: Plan, evidence: Evidence) -> list[Process]:
     """
     names = deciding(plan)
     by_name = {each.metric: each for each in evidence.metrics}
-    overall = (0.5 if evidence.segments else 1.0) / max(len(names), 1)
+    overall = overall_weight(plan, evidence)
     per_segment = 0.5 / max(len(names) * len(evidence.segments), 1)
     found: list[Process] = []
     for name in names:
@@ -84,13 +104,13 @@ def processes(plan: Plan, evidence: Evidence) -> list[Process]:
     return found
 
 
-def flagged_segments(plan: Plan, evidence: Evidence) -> tuple[Process, ...]:
+def flagged_segments(found: Sequence[Process]) -> tuple[Process, ...]:
     """Return the segments that are worse at a false discovery rate of 10 % (e-BH)."""
-    found = [each for each in processes(plan, evidence) if each.slice != "all"]
-    if not found:
+    own = [each for each in found if each.slice != "all"]
+    if not own:
         return ()
-    rejected = e_bh([each.log_e for each in found], q=SEGMENT_FDR, total=len(found))
-    return tuple(found[index] for index in rejected)
+    rejected = e_bh([each.log_e for each in own], q=SEGMENT_FDR, total=len(own))
+    return tuple(own[index] for index in rejected)
 
 
 def _of_segments(

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from math import log, sqrt
+from math import log
 
 import msgspec
 
@@ -14,15 +14,16 @@ from llm_canary.decision.plan import Plan, Stage
 from llm_canary.decision.rules import deciding
 from llm_canary.decision.words import duration_text
 from llm_canary.metrics.builtin import metric, response_rate_of
+from llm_canary.stats.global_test import average_log_e
 from llm_canary.stats.mixture import log_e_three
 from llm_canary.stats.srm import log_e_srm
 
 SRM_LOG_E = log(1000.0)  # alpha .001
 IDLE_BELOW = 10.0  # canary units expected from the control's, of which none came
+_NEVER_ACCEPTED = {"srm", "both_arms"}
 _MAX_LOSS = 0.01
 _MIN_DROPPED = 10
 _MAX_BACKLOG_S = 120.0
-_SELECTION_RELATIVE, _SELECTION_Z = 0.10, 3.290527
 _STALE_FRACTION, _STALE_MIN_S, _STALE_MAX_S = 0.25, 30.0, 900.0
 
 
@@ -36,7 +37,10 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def problems(plan: Plan, stage: Stage, evidence: Evidence) -> tuple[Problem, ...]:
-    """Return every problem that no person has accepted, those that need one first."""
+    """Return every problem that no person has accepted, those that need one first.
+
+    A broken split cannot be accepted: nothing that is computed from it would mean anything.
+    """
     found = (
         *_split(evidence),
         *_idle(stage, evidence),
@@ -45,7 +49,8 @@ def problems(plan: Plan, stage: Stage, evidence: Evidence) -> tuple[Problem, ...
         *_selection(plan, evidence),
         *_freshness(stage, evidence),
     )
-    open_ = [each for each in found if each.code not in evidence.progress.accepted]
+    accepted = set(evidence.progress.accepted) - _NEVER_ACCEPTED
+    open_ = [each for each in found if each.code not in accepted]
     return tuple(sorted(open_, key=lambda each: not each.needs_person))
 
 
@@ -63,13 +68,14 @@ def _split(evidence: Evidence) -> list[Problem]:
         expected = sum(each.share * each.total for each in units)
         text = (
             f"broken split: {sum(canary)} of {sum(total)} new units are in the canary where about "
-            f"{expected:.0f} belong; a crash, a cache or a filter loses one arm's requests"
+            f"{expected:.0f} belong; a crash, a cache or a filter loses one arm's requests. Find "
+            "it and start a new rollout, or promote or roll back by hand"
         )
         found.append(Problem(code="srm", text=text, needs_person=True))
     if evidence.health.in_both_arms:
         text = (
             f"{evidence.health.in_both_arms} units were served by both arms at shares that cannot "
-            "explain it; look for a changed salt or clocks and tables that differ between replicas"
+            "explain it; look for requests that bypass the hash, then start a new rollout"
         )
         found.append(Problem(code="both_arms", text=text, needs_person=True))
     return found
@@ -133,16 +139,11 @@ def _selection(plan: Plan, evidence: Evidence) -> list[Problem]:
 def _selects(found: MetricEvidence, alpha: float) -> bool:
     if found.frozen is None or found.score.i <= 0.0:
         return False
+    # Looked at all the time, so only evidence that holds at every look may speak; that a tenth of a
+    # handful of answers is missing is chance.
     v, v0 = found.harm_v[0], found.frozen.v0_harm
-    if max(log_e_three(sign * found.score.s, v, v0) for sign in (1.0, -1.0)) >= -log(alpha):
-        return True
-    state = found.score
-    if not state.n_control or v <= 0.0:
-        return False
-    control = 1.0 - state.sum_control / state.n_control
-    differs = abs(state.s / state.i) > _SELECTION_RELATIVE * control
-    # Ten percent of a handful of answers is chance: the difference must also exceed its noise.
-    return differs and abs(state.s) / sqrt(v) > _SELECTION_Z
+    either = [log_e_three(sign * found.score.s, v, v0) for sign in (1.0, -1.0)]
+    return average_log_e(either, [0.5, 0.5]) >= -log(alpha)
 
 
 def _rates(found: MetricEvidence) -> str:

@@ -62,6 +62,9 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     alpha_promote: float = 0.05
     full_cycle_s: float = 86_400.0
     warmup_s: float = 600.0  # cost and latency right after a share change are not scored
+    settle_s: float = (
+        15.0  # every response waits this long for an SDK's retry, which counts with it
+    )
     max_per_unit_day: int = 50
     windows_s: dict[str, float] = {}  # outcome metric -> seconds after which it counts as matured
 

@@ -27,6 +27,12 @@ class Choice:
     is_refusal: bool = False
     finish_reason: str | None = None
 
+    def note_finish(self, reason: str) -> None:
+        """Take the reason why this choice ended."""
+        self.finish_reason = reason
+        if reason == "content_filter":
+            self.is_refusal = True
+
     @property
     def content(self) -> str:
         """The text."""
@@ -68,19 +74,33 @@ class AnswerFacts:
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+class _Delta(msgspec.Struct, gc=False):
+    content: str | None = None
+    refusal: Any = None
+    tool_calls: Any = None
+    function_call: Any = None
+
+
+class _StreamChoice(msgspec.Struct, gc=False):
+    index: int = 0
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+
+
 class _Chunk(msgspec.Struct, gc=False):
-    id: Any = None
-    model: Any = None
-    choices: Any = None
+    id: str | None = None
+    model: str | None = None
+    choices: list[_StreamChoice] | None = None
     usage: Any = None
 
 
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 
-def facts_of_body(answer: dict[str, Any]) -> AnswerFacts:
-    """Return the facts of an answer that came whole."""
+def facts_of_body(body: bytes) -> AnswerFacts:
+    """Return the facts of an answer that came whole: a JSON object, as the relay has checked."""
     facts = AnswerFacts()
+    answer: dict[str, Any] = orjson.loads(body)
     _note_head(facts, answer.get("id"), answer.get("model"), answer.get("usage"))
     _note_choices(facts, answer.get("choices"), "message")
     return facts
@@ -103,11 +123,40 @@ def _note_events(facts: AnswerFacts, data: bytes) -> None:
         if not payload or payload == _DONE:
             continue
         try:
-            chunk = _decode_chunk(payload)
+            _note_chunk(facts, _decode_chunk(payload))
         except (ValueError, RecursionError):
-            continue  # cut at an end of what is kept, or not ours to understand
-        _note_head(facts, chunk.id, chunk.model, chunk.usage)
-        _note_choices(facts, chunk.choices, "delta")
+            _note_unusual(facts, payload)
+
+
+def _note_chunk(facts: AnswerFacts, chunk: _Chunk) -> None:
+    """Take a chunk of the usual form: quick, as there are hundreds in a stream."""
+    _note_head(facts, chunk.id, chunk.model, chunk.usage)
+    for entry in chunk.choices or ():
+        choice = facts.choices.get(entry.index)
+        if choice is None:
+            choice = facts.choices[entry.index] = Choice()
+        if entry.finish_reason is not None:
+            choice.note_finish(entry.finish_reason)
+        delta = entry.delta
+        if delta is None:
+            continue
+        if delta.content:
+            choice.text.append(delta.content)
+        if delta.refusal:
+            choice.is_refusal = True
+        if delta.tool_calls or delta.function_call:
+            rest = {"tool_calls": delta.tool_calls, "function_call": delta.function_call}
+            _note_message(choice, rest)
+
+
+def _note_unusual(facts: AnswerFacts, payload: bytes) -> None:
+    try:
+        chunk = orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        return  # cut at an end of what is kept, or not ours to understand
+    if isinstance(chunk, dict):
+        _note_head(facts, chunk.get("id"), chunk.get("model"), chunk.get("usage"))
+        _note_choices(facts, chunk.get("choices"), "delta")
 
 
 def _note_head(facts: AnswerFacts, response_id: object, model: object, usage: object) -> None:
@@ -129,8 +178,7 @@ def _note_choices(facts: AnswerFacts, choices: object, part: str) -> None:
         choice = facts.choices.setdefault(index if isinstance(index, int) else 0, Choice())
         reason = entry.get("finish_reason")
         if isinstance(reason, str):
-            choice.finish_reason = reason
-            choice.is_refusal |= reason == "content_filter"
+            choice.note_finish(reason)
         message = entry.get(part)
         if isinstance(message, dict):
             _note_message(choice, message)

@@ -22,10 +22,10 @@ _KEY = re.compile(
     r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}"  # JSON web token
     r"|-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----"
 )
-_CARD = re.compile(r"(?<![\d.])\d(?:[ -]?\d){12,18}(?![\d.])")
+_CARD = re.compile(r"(?<![\d.])\d(?:[ -]?\d){12,18}(?!\.?\d)")
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b")
-_PHONE = re.compile(r"(?<![\w.])(?:\+|00)?\(?\d{1,4}\)?(?:[ ./-]?\(?\d{2,5}\)?){2,5}(?![\w.])")
-_LEAST_PHONE_DIGITS = 9
+_PHONE = re.compile(r"(?<![\w.])(?:\+|00)?\(?\d{1,4}\)?(?:[ ./-]?\(?\d{2,5}\)?){2,5}(?!\.?\w)")
+_PHONE_DIGITS = range(9, 16)  # E.164 allows 15
 
 
 class Kept(NamedTuple):
@@ -69,7 +69,7 @@ def redact(text: str) -> str:
 
 def _is_phone(text: str) -> bool:
     digits = sum(character.isdigit() for character in text)
-    return digits >= _LEAST_PHONE_DIGITS and (len(text) > digits or text.startswith("0"))
+    return digits in _PHONE_DIGITS and (len(text) > digits or text.startswith("0"))
 
 
 def _is_card(text: str) -> bool:

@@ -18,6 +18,7 @@ from llm_canary.routing.assign import Assignment
 from llm_canary.telemetry.events import Terminal
 
 CLIENT_LEFT_STATUS = 499
+_QUICK_BYTES = 16 * 1024
 
 
 class Exchange:
@@ -25,7 +26,6 @@ class Exchange:
 
     __slots__ = (
         "answer",
-        "answer_bytes",
         "assignment",
         "at_s",
         "caller",
@@ -74,8 +74,7 @@ class Exchange:
         self.upstream_request_id: str | None = None
         self.first_content: float | None = None
         self.finished: float | None = None
-        self.answer: dict[str, object] | None = None  # a complete answer that was no stream
-        self.answer_bytes = 0
+        self.answer: bytes | None = None  # a complete answer that was no stream
         self.tap: Tap | None = None  # a stream
 
     def end(
@@ -103,7 +102,20 @@ class Exchange:
         return read
 
     @property
+    def is_quick_to_record(self) -> bool:
+        """Whether its event is made in a few microseconds: no text to look into, no stream."""
+        if self.route is None or self.request is None:
+            return True
+        return (
+            self.tap is None
+            and self.route.is_quick_to_record
+            and self.weight_bytes < _QUICK_BYTES
+            and "response_format" not in self.request.fields
+        )
+
+    @property
     def weight_bytes(self) -> int:
         """What this record keeps in memory, roughly."""
-        size = self.answer_bytes + (self.tap.kept_bytes if self.tap is not None else 0)
-        return size + (len(self.request.body) if self.request is not None else 0)
+        size = len(self.request.body) if self.request is not None else 0
+        size += len(self.answer) if self.answer is not None else 0
+        return size + (self.tap.kept_bytes if self.tap is not None else 0)

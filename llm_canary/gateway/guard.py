@@ -33,7 +33,7 @@ def check_local(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         )
     if b"x-forwarded-for" in headers or b"forwarded" in headers:
         raise Forbidden(
-            "no API key is configured, so nobody may call through a proxy; add `keys:` to canary.yaml",
+            "no API key is configured, so no proxy may call; add `keys:` to canary.yaml",
             code="loopback_only",
         )
     host = headers.get(b"host", b"")

@@ -1,4 +1,4 @@
-"""Makes the event of a finished exchange. Runs in the telemetry thread, never on the event loop."""
+"""Makes the event of a finished exchange, in the telemetry thread unless it is quick."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from hashlib import blake2b
 from typing import Any
 
 from llm_canary.gateway.answer import AnswerFacts, facts_of_body, facts_of_stream
-from llm_canary.gateway.content import NOTHING, Kept, keep
+from llm_canary.gateway.content import keep
 from llm_canary.gateway.exchange import Exchange
-from llm_canary.gateway.request import text_of
+from llm_canary.gateway.request import ChatRequest, text_of
+from llm_canary.gateway.snapshot import CompiledRoute, Snapshot
 from llm_canary.gateway.validity import asks_for_json, is_valid
 from llm_canary.pricing import cost_nanousd, uncached_cost_nanousd
 from llm_canary.routing.assign import header_text
@@ -23,32 +24,37 @@ _CHARS_PER_TOKEN = 4
 
 def event_of(exchange: Exchange) -> InferenceEvent:
     """Return the event of `exchange`."""
-    facts = _facts(exchange)
-    fields: dict[str, Any] = {}
-    if exchange.request is not None and exchange.snapshot is not None:
-        fields |= _request_fields(exchange)
-        fields |= _assignment_fields(exchange)
-    if facts is not None:
-        fields |= _answer_fields(exchange, facts)
-        fields |= _usage_fields(exchange, facts)
-    fields |= _content(exchange, facts)._asdict()
     finished = exchange.finished if exchange.finished is not None else exchange.started
-    return InferenceEvent(
-        id=exchange.id,
-        at_s=exchange.at_s,
-        endpoint=ENDPOINT,
-        key_name=exchange.caller.name if exchange.caller is not None else None,
-        upstream=exchange.upstream,
-        upstream_request_id=_label(exchange.upstream_request_id),
-        config_hash=exchange.snapshot.table.config_hash if exchange.snapshot is not None else "",
-        status=exchange.status,
-        terminal=exchange.terminal or Terminal.REJECTED,
-        error_code=_label(exchange.error_code),
-        ttft_ms=_milliseconds(exchange.started, exchange.first_content),
-        latency_ms=_milliseconds(exchange.started, finished) or 0.0,
-        retry_count=_retry_count(exchange),
-        **fields,
-    )
+    fields: dict[str, Any] = {
+        "id": exchange.id,
+        "at_s": exchange.at_s,
+        "endpoint": ENDPOINT,
+        "status": exchange.status,
+        "terminal": exchange.terminal or Terminal.REJECTED,
+        "error_code": _label(exchange.error_code),
+        "ttft_ms": _milliseconds(exchange.started, exchange.first_content),
+        "latency_ms": _milliseconds(exchange.started, finished),
+        "upstream": exchange.upstream,
+        "upstream_request_id": _label(exchange.upstream_request_id),
+    }
+    if b"x-stainless-retry-count" in exchange.headers:
+        fields["retry_count"] = _retry_count(exchange)
+    if exchange.caller is not None:
+        fields["key_name"] = exchange.caller.name
+    facts = _facts(exchange)
+    snapshot, request = exchange.snapshot, exchange.request
+    if snapshot is not None:
+        fields["config_hash"] = snapshot.table.config_hash
+        if request is not None:
+            expected = _expected_format(exchange, request)
+            fields["schema_expected"] = asks_for_json(expected)
+            _note_request(fields, exchange, request, snapshot)
+            _note_assignment(fields, exchange, snapshot)
+            _note_content(fields, exchange, request, facts)
+            if facts is not None:
+                _note_answer(fields, exchange, facts, expected)
+                _note_usage(fields, exchange, facts)
+    return InferenceEvent(**fields)
 
 
 def _facts(exchange: Exchange) -> AnswerFacts | None:
@@ -57,80 +63,73 @@ def _facts(exchange: Exchange) -> AnswerFacts | None:
     return facts_of_stream(exchange.tap) if exchange.tap is not None else None
 
 
-def _request_fields(exchange: Exchange) -> dict[str, Any]:
-    request, snapshot = exchange.request, exchange.snapshot
-    assert request is not None and snapshot is not None  # noqa: S101, PT018 - checked by the caller
-    session = header_text(exchange.headers.get(b"x-canary-session", b""))
-    return {
-        "requested_model": _label(request.model),
-        "stream": request.stream,
-        "session_hash": unit_hash(snapshot.secret, session) if session else None,
-        "body_hash": None
-        if exchange.no_log
-        else blake2b(request.body, digest_size=16, key=snapshot.secret).hexdigest(),
-        "schema_expected": asks_for_json(_expected_format(exchange)),
-    }
+def _note_request(
+    fields: dict[str, Any], exchange: Exchange, request: ChatRequest, snapshot: Snapshot
+) -> None:
+    fields["requested_model"] = _label(request.model)
+    fields["stream"] = request.stream
+    if not exchange.no_log:
+        digest = blake2b(request.body, digest_size=16, key=snapshot.secret)
+        fields["body_hash"] = digest.hexdigest()
+    if session := header_text(exchange.headers.get(b"x-canary-session", b"")):
+        fields["session_hash"] = unit_hash(snapshot.secret, session)
 
 
-def _assignment_fields(exchange: Exchange) -> dict[str, Any]:
+def _note_assignment(fields: dict[str, Any], exchange: Exchange, snapshot: Snapshot) -> None:
     route, variant, assignment = exchange.route, exchange.variant, exchange.assignment
-    snapshot = exchange.snapshot
-    if route is None or snapshot is None:
-        return {"model": _label(exchange.model_sent)}
-    read = exchange.first_user_text()
-    values = {
-        segment.name: segment.value(exchange.headers, exchange.at_s, read)
-        for segment in (*route.segments, *route.eligible_segments)
-    }
-    fields: dict[str, Any] = {
-        "route": route.route.name,
-        "segments": {name: value for name, value in values.items() if value is not None},
-        "model": _label(exchange.model_sent),
-        "content_store": route.route.content.value,
-    }
+    fields["model"] = _label(exchange.model_sent)
+    if route is None:
+        return
+    fields["route"] = route.route.name
+    fields["segments"] = _segments(exchange, route)
+    fields["content_store"] = route.route.content.value
     if (split := route.route.split) is not None:
-        fields |= {"rollout_id": split.rollout_id, "stage": split.stage, "share": split.share}
+        fields["rollout_id"] = split.rollout_id
+        fields["stage"] = split.stage
+        fields["share"] = split.share
     if assignment is not None:
-        fields |= {
-            "assigned": assignment.role.value,
-            "reason": assignment.reason.value,
-            "eligible": assignment.eligible and not exchange.no_log,
-            "unit_source": assignment.unit_source,
-        }
+        fields["assigned"] = assignment.role.value
+        fields["reason"] = assignment.reason.value
+        fields["eligible"] = assignment.eligible and not exchange.no_log
+        fields["unit_source"] = assignment.unit_source
         if assignment.unit is not None:
             fields["unit_hash"] = unit_hash(snapshot.secret, assignment.unit)
     if variant is not None:
-        fields |= {
-            "served": variant.role.value,
-            "prompt": variant.variant.prompt,
-            "prompt_hash": variant.variant.prompt_hash,
-        }
-    return fields
+        fields["served"] = variant.role.value
+        fields["prompt"] = variant.variant.prompt
+        fields["prompt_hash"] = variant.variant.prompt_hash
 
 
-def _answer_fields(exchange: Exchange, facts: AnswerFacts) -> dict[str, Any]:
-    reasons = [choice.finish_reason for choice in facts.choices.values() if choice.finish_reason]
-    fields: dict[str, Any] = {
-        "response_id": _label(facts.response_id),
-        "reported_model": _label(facts.model),
-        "finish_reason": _label(reasons[0]) if reasons else None,
-    }
-    if exchange.terminal is not Terminal.COMPLETED:
-        return fields  # of half an answer it cannot be said what it would have been
+def _segments(exchange: Exchange, route: CompiledRoute) -> dict[str, str]:
+    read = exchange.first_user_text()
+    values = {}
+    for segment in (*route.segments, *route.eligible_segments):
+        value = segment.value(exchange.headers, exchange.at_s, read)
+        if value is not None:
+            values[segment.name] = value
+    return values
+
+
+def _note_answer(
+    fields: dict[str, Any], exchange: Exchange, facts: AnswerFacts, expected: object
+) -> None:
     choices = facts.choices.values()
+    fields["response_id"] = _label(facts.response_id)
+    fields["reported_model"] = _label(facts.model)
+    reasons = (choice.finish_reason for choice in choices if choice.finish_reason)
+    fields["finish_reason"] = _label(next(reasons, None))
+    if exchange.terminal is not Terminal.COMPLETED:
+        return  # of half an answer it cannot be said what it would have been
     fields["refusal"] = any(choice.is_refusal for choice in choices)
     fields["empty"] = facts.is_whole and all(choice.is_empty for choice in choices)
     if facts.is_whole:
         fields["output_chars"] = sum(len(choice.content) for choice in choices)
-        fields["output_valid"] = _validity(exchange, facts)
-    return fields
+        if fields["schema_expected"]:
+            fields["output_valid"] = _validity(facts, expected)
 
 
-def _validity(exchange: Exchange, facts: AnswerFacts) -> bool | None:
+def _validity(facts: AnswerFacts, expected: object) -> bool | None:
     """Judge the choices that could have been JSON: a refusal or a tool call could not."""
-    expected = _expected_format(exchange)
-    if not asks_for_json(expected):
-        return None
     verdicts = [
         is_valid(choice.content, expected)
         for choice in facts.choices.values()
@@ -141,35 +140,29 @@ def _validity(exchange: Exchange, facts: AnswerFacts) -> bool | None:
     return True if verdicts and None not in verdicts else None
 
 
-def _expected_format(exchange: Exchange) -> object:
+def _expected_format(exchange: Exchange, request: ChatRequest) -> object:
     """Return the `response_format` that both arms are measured by: the client's, else control's."""
-    if exchange.request is None:
-        return None
-    own = exchange.request.value(("response_format",))
+    own = request.value(("response_format",))
     if asks_for_json(own) or exchange.route is None:
         return own
     return exchange.route.route.control.params.get("response_format")
 
 
-def _usage_fields(exchange: Exchange, facts: AnswerFacts) -> dict[str, Any]:
+def _note_usage(fields: dict[str, Any], exchange: Exchange, facts: AnswerFacts) -> None:
     prompt, completion = facts.tokens("prompt_tokens"), facts.tokens("completion_tokens")
-    source = UsageSource.PROVIDER
+    fields["usage_source"] = UsageSource.PROVIDER
     if prompt is None or completion is None:
-        source = UsageSource.ESTIMATED
+        fields["usage_source"] = UsageSource.ESTIMATED
         prompt, completion = _estimated(exchange, facts)
     cached = facts.tokens("prompt_tokens_details", "cached_tokens")
-    fields: dict[str, Any] = {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "cached_tokens": cached,
-        "reasoning_tokens": facts.tokens("completion_tokens_details", "reasoning_tokens"),
-        "usage_source": source,
-    }
+    fields["prompt_tokens"] = prompt
+    fields["completion_tokens"] = completion
+    fields["cached_tokens"] = cached
+    fields["reasoning_tokens"] = facts.tokens("completion_tokens_details", "reasoning_tokens")
     price = _price(exchange)
     if price is not None:
         fields["cost_nanousd"] = cost_nanousd(price, prompt, completion, cached)
         fields["uncached_cost_nanousd"] = uncached_cost_nanousd(price, prompt, completion)
-    return fields
 
 
 def _estimated(exchange: Exchange, facts: AnswerFacts) -> tuple[int, int]:
@@ -194,16 +187,18 @@ def _price(exchange: Exchange) -> Price | None:
     return upstream.price if upstream is not None else None
 
 
-def _content(exchange: Exchange, facts: AnswerFacts | None) -> Kept:
-    route, request, snapshot = exchange.route, exchange.request, exchange.snapshot
-    if route is None or request is None or snapshot is None or exchange.no_log:
-        return NOTHING
+def _note_content(
+    fields: dict[str, Any], exchange: Exchange, request: ChatRequest, facts: AnswerFacts | None
+) -> None:
+    route, snapshot = exchange.route, exchange.snapshot
+    if route is None or snapshot is None or exchange.no_log:
+        return
     policy = route.route.content
     if policy is ContentStore.NONE:
-        return NOTHING
-    return keep(
-        policy, bytes(request.fields["messages"]), facts.text if facts else "", snapshot.secret
-    )
+        return
+    text = facts.text if facts is not None else ""
+    kept = keep(policy, bytes(request.fields["messages"]), text, snapshot.secret)
+    fields["content_hash"], fields["request_text"], fields["response_text"] = kept
 
 
 def _label(text: str | None) -> str | None:

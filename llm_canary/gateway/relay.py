@@ -19,7 +19,6 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
 import orjson
 
@@ -119,15 +118,15 @@ class _Relay:
 
     async def _relay_whole(self, body: bytes, kind: bytes) -> None:
         exchange = self.exchange
-        exchange.answer = self._checked_answer(body, kind)
-        exchange.answer_bytes = len(body)
+        self._check_answer(body, kind)
+        exchange.answer = body
         exchange.status = 200
         exchange.response_headers.append((b"content-type", kind or b"application/json"))
         self.has_started = True
         await send_bytes(self.send, 200, body, exchange.response_headers)
         exchange.end(Terminal.COMPLETED)
 
-    def _checked_answer(self, body: bytes, kind: bytes) -> dict[str, Any]:
+    def _check_answer(self, body: bytes, kind: bytes) -> None:
         name = self.outgoing.limits.name
         try:
             answer = orjson.loads(body)
@@ -144,7 +143,6 @@ class _Relay:
                 f"{': ' + text if (text := readable_error(answer)) else ''}",
                 code="upstream_invalid_answer",
             )
-        return answer
 
     async def _relay_stream(self, answer: Answer, watch: Watch) -> None:
         exchange, send, limit_s = self.exchange, self.send, self.outgoing.limits.idle_timeout_s

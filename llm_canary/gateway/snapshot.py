@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 import msgspec
-import orjson
 
 from llm_canary.config.secrets import resolve
 from llm_canary.errors import ConfigError, UpstreamUnavailable
@@ -21,6 +20,7 @@ from llm_canary.routing.assign import Source, SplitRule, parse_source
 from llm_canary.routing.bucket import canary_buckets
 from llm_canary.routing.segment import SegmentSource, default_source
 from llm_canary.routing.table import (
+    ContentStore,
     KeyRef,
     Role,
     Route,
@@ -59,7 +59,7 @@ class CompiledRoute:
     split: SplitRule | None
     variants: dict[Role, CompiledVariant]
     pins: dict[str, Role]
-    control_format: bytes | None  # `response_format` of the control's params
+    is_quick_to_record: bool  # no text has to be looked into
 
 
 class UnusableWire:
@@ -123,7 +123,6 @@ class Snapshot:
             )
         pins = {role.value: role for role in variants}
         pins.update({variant.opaque_id: role for role, variant in variants.items()})
-        control_format = route.control.params.get("response_format")
         return CompiledRoute(
             route=route,
             sources=tuple(parse_source(label) for label in route.unit),
@@ -132,7 +131,9 @@ class Snapshot:
             split=split,
             variants=variants,
             pins=pins,
-            control_format=orjson.dumps(control_format) if control_format is not None else None,
+            is_quick_to_record=route.content is ContentStore.NONE
+            and "response_format" not in route.control.params
+            and "detect" not in route.segments.values(),
         )
 
     def _variant(self, route: Route, role: Role, variant: Variant) -> CompiledVariant:

@@ -12,6 +12,7 @@ from collections import deque
 
 MAX_KEPT_BYTES = 1024 * 1024
 _OVERLAP = 48  # longer than any marker below, so that a marker cut by two reads is still found
+_BORDER_OVERLAP = 3  # one less than the longest border
 _TAIL_READS = 16
 
 # Inside a JSON string these quotes would be escaped, so text that quotes them does not match.
@@ -82,6 +83,7 @@ class Tap:
             self.has_error = _ERROR.search(window) is not None
         began_at_border = self._at_border
         self._at_border = window.endswith(_BORDERS)
+        end_of_last = self._before[-_BORDER_OVERLAP:]
         self._before = window[-_OVERLAP:]
         self._keep(chunk)
         if not self._strips_usage:
@@ -90,7 +92,7 @@ class Tap:
             return self._without_usage(self._held + chunk)
         if self.is_finished or _USAGE.search(window):
             self._is_framing = True
-            return self._begin_framing(chunk, at_border=began_at_border)
+            return self._begin_framing(chunk, b"" if began_at_border else end_of_last)
         return chunk
 
     def flush(self) -> bytes:
@@ -98,15 +100,20 @@ class Tap:
         rest, self._held = self._held, b""
         return b"" if _is_usage_only(rest) else rest
 
-    def _begin_framing(self, chunk: bytes, *, at_border: bool) -> bytes:
-        """Let the rest of an event go whose beginning already went."""
-        if at_border:
+    def _begin_framing(self, chunk: bytes, end_of_last: bytes) -> bytes:
+        """Let the rest of an event go whose beginning already went.
+
+        `end_of_last` is what went last, empty when `chunk` begins with a new event: the border may
+        itself be cut in two.
+        """
+        if not end_of_last:
             return self._without_usage(chunk)
-        border = _BORDER.search(chunk)
-        if border is None:
-            self._is_framing = False  # still inside that event
-            return chunk
-        return chunk[: border.end()] + self._without_usage(chunk[border.end() :])
+        for border in _BORDER.finditer(end_of_last + chunk):
+            rest = border.end() - len(end_of_last)
+            if rest > 0:
+                return chunk[:rest] + self._without_usage(chunk[rest:])
+        self._is_framing = False  # still inside that event
+        return chunk
 
     def _without_usage(self, data: bytes) -> bytes:
         """Return the complete events of `data` but the usage event; hold back the last part."""

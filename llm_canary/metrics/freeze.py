@@ -20,6 +20,7 @@ from llm_canary.stats.power import Target, binary_variance, planned_variance
 MIN_BASELINE = 50  # control responses without which nothing is frozen
 MAX_BASELINE = 1_000
 _CAP_QUANTILE = 0.999
+_CAP_MEANS = 3.0  # a control that hardly varies must not cap a dear canary at its own value
 _PLAN_ALPHA, _PLAN_POWER = 0.05, 0.9
 _MIN_WIDTH = 0.005  # of the smoothing kernel, as a fraction of the value
 
@@ -66,7 +67,8 @@ def freeze(spec: MetricSpec, rule: Rule, baseline: Sequence[float]) -> Frozen:
     if spec.scale is Scale.QUANTILE:
         return _freeze_quantile(spec, rule, baseline)
     if spec.scale is Scale.WINSORISED:
-        cap = quantile_of(baseline, _CAP_QUANTILE)
+        mean = fsum(baseline) / len(baseline)
+        cap = max(quantile_of(baseline, _CAP_QUANTILE), _CAP_MEANS * mean)
         cut = [min(value, cap) for value in baseline]
         mean = fsum(cut) / len(cut)
         spread = fsum((value - mean) ** 2 for value in cut) / max(len(cut) - 1, 1)

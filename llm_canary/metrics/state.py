@@ -5,7 +5,6 @@ They grow with units, segments and stages, never with requests. Shard by unit.
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import TypeVar
 
 import msgspec
@@ -14,7 +13,6 @@ from llm_canary.metrics.freeze import Frozen
 from llm_canary.stats.score import ScoreState, UnitRow, variance
 
 ALL = "all"
-_SUMS = tuple(each.name for each in fields(ScoreState))
 T = TypeVar("T")
 
 
@@ -60,6 +58,7 @@ class Totals(msgspec.Struct, kw_only=True):
     over_cap: list[int] = msgspec.field(default_factory=lambda: [0, 0])
     superseded: list[int] = msgspec.field(default_factory=lambda: [0, 0])
     late: list[int] = msgspec.field(default_factory=lambda: [0, 0])
+    outcomes_until: str = ""  # id of the last outcome looked at for being late
     unusable: int = 0  # eligible, but without unit, arm or a share strictly between 0 and 1
     last_at_s: list[float | None] = msgspec.field(default_factory=lambda: [None, None])
     models: list[dict[str, int]] = msgspec.field(default_factory=lambda: [{}, {}])
@@ -119,10 +118,27 @@ def unpack(data: bytes, kind: type[T]) -> T:
 
 
 def add_scores(into: ScoreState, delta: ScoreState) -> None:
-    """Add `delta` to `into`."""
-    for name in _SUMS:
-        if change := getattr(delta, name):
-            setattr(into, name, getattr(into, name) + change)
+    """Add `delta` to `into`; written out because it runs for every response, metric and slice."""
+    into.s += delta.s
+    into.i += delta.i
+    into.pp += delta.pp
+    into.pq += delta.pq
+    into.qq += delta.qq
+    into.xx += delta.xx
+    into.xc += delta.xc
+    into.cc += delta.cc
+    into.n1 += delta.n1
+    into.n1m += delta.n1m
+    into.n1v += delta.n1v
+    into.n0v += delta.n0v
+    into.n_control += delta.n_control
+    into.n_canary += delta.n_canary
+    into.units_control += delta.units_control
+    into.units_canary += delta.units_canary
+    into.sum_control += delta.sum_control
+    into.sumsq_control += delta.sumsq_control
+    into.sum_canary += delta.sum_canary
+    into.sumsq_canary += delta.sumsq_canary
 
 
 def raise_maxima(state: SliceState, frozen: Frozen, *, binary: bool) -> None:

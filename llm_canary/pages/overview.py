@@ -119,9 +119,10 @@ class Overview:
     announce: str
 
     @property
-    def has_metrics(self) -> bool:
+    def has_pictures(self) -> bool:
         """Whether there is any picture to explain."""
-        return any(shown.metrics for shown in (*self.active, *self.ended))
+        cards = (*self.active, *self.ended)
+        return any(row.plot for shown in cards for row in shown.metrics)
 
 
 def overview(
@@ -180,7 +181,7 @@ def _plan(view: RolloutView) -> str:
 
 
 def _side(variant: Variant) -> Side:
-    details = [variant.upstream, f"prompt {variant.prompt}" if variant.prompt else ""]
+    details = [f"via {variant.upstream}", f"prompt {variant.prompt}" if variant.prompt else ""]
     details += [f"{name} {value}" for name, value in variant.params.items() if _is_short(value)]
     return Side(variant.model, tuple(detail for detail in details if detail))
 

@@ -171,6 +171,7 @@ def _route(
             stage=record.stage,
             share=record.share,
             canary=priced(record.spec.canary, upstreams, prices),
+            settle_s=record.spec.plan.settle_s,
             eligible=record.spec.eligible,
         )
     return msgspec.structs.replace(route, control=priced(control, upstreams, prices), split=split)

@@ -1,9 +1,9 @@
 """Takes responses from SQL into the sums of their rollouts, each exactly once.
 
-A task is deleted in the transaction that stores the sums it went into. A response is scored at
-once, but for two cases. One that failed waits until an SDK's own retry would have arrived: then
-only the retry counts, failed if the client saw a failure. An outcome is scored when its window
-closes, with the arm and the share of the request.
+A task is deleted in the transaction that stores the sums it went into. A response is due when an
+SDK's own retry would have arrived (`settle`): a failure that was retried does not count, the retry
+does, as failed if the client saw a failure in the end. An outcome is scored when its window closes,
+with the arm and the share of the request.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from llm_canary.metrics.accumulate import Response, Settings, enter, look, matur
 from llm_canary.metrics.builtin import has_failed
 from llm_canary.metrics.spec import MetricSpec, ResponseFacts
 from llm_canary.metrics.state import Rollup, UnitState
+from llm_canary.rollout.late import count_late
 from llm_canary.routing.table import Role
 from llm_canary.storage.engine import write_session
 from llm_canary.storage.repositories.rollouts import (
@@ -30,14 +31,11 @@ from llm_canary.storage.repositories.rollouts import (
 )
 from llm_canary.storage.repositories.scoring import IMMEDIATE, ScoringRepository, Task
 
-RETRY_WAIT_S = 15.0  # after a failed answer; the official SDKs retry within 8 s
 _CALIBRATION_PART, _MAX_CALIBRATION_S = 8.0, 3_600.0
 _BUCKET_PART, _MIN_BUCKET_S, _MAX_BUCKET_S = 24.0, 10.0, 3_600.0
 
 
-def score_due(
-    engine: Engine, clock: Clock, limit: int = 1_000, *, retry_wait_s: float = RETRY_WAIT_S
-) -> int:
+def score_due(engine: Engine, clock: Clock, limit: int = 1_000) -> int:
     """Score what is due, up to `limit` tasks, in one transaction; return how many it took."""
     now_s = clock.now_s()
     with write_session(engine) as session:
@@ -52,7 +50,7 @@ def score_due(
             record = rollouts.by_id(rollout_id)
             if record is not None and record.started_at_s is not None:
                 settings = settings_of(record, rollouts.transitions(rollout_id))
-                _Batch(repository, record, settings, now_s, retry_wait_s).run(own, rows)
+                _Batch(repository, record, settings, now_s).run(own, rows)
             else:
                 repository.finish(own)  # of a rollout that is not here: nothing to compare with
     return len(tasks)
@@ -108,13 +106,11 @@ class _Batch:
         record: RolloutRecord,
         settings: Settings,
         now_s: float,
-        retry_wait_s: float,
     ) -> None:
         self._repository = repository
         self._record = record
         self._settings = settings
         self._now_s = now_s
-        self._retry_wait_s = retry_wait_s
         self._specs: dict[str, MetricSpec] = specs_of(record.spec.plan)
         self._followers: list[Task] = []
         self._done: list[Task] = []
@@ -137,6 +133,7 @@ class _Batch:
             else:
                 known = outcomes.get((task.inference_id, task.what), {})
                 self._mature(task, row, rollup, unit, known)
+        count_late(self._repository, rollup.totals, self._record, self._now_s)
         look(rollup, self._specs, self._now_s)
         self._repository.save(self._record.id, rollup, units)
         self._repository.add(self._followers)
@@ -145,11 +142,8 @@ class _Batch:
     def _immediate(self, task: Task, row: Any, rollup: Rollup, unit: UnitState) -> None:  # noqa: ANN401
         response = _response(row, {})
         if has_failed(response.facts) and row.body_hash is not None:
-            ready_s = row.at.timestamp() + row.latency_ms / 1_000.0 + self._retry_wait_s
-            if self._now_s < ready_s:
-                self._repository.postpone(task, ready_s)
-                return
-            if self._repository.was_retried(row, ready_s):
+            until_s = row.at.timestamp() + row.latency_ms / 1_000.0 + row.settle_s
+            if self._repository.was_retried(row, until_s):
                 rollup.totals.superseded[response.canary] += 1
                 self._done.append(task)
                 return

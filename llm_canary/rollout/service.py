@@ -66,10 +66,12 @@ class RolloutService:
         clock: Clock,
         *,
         on_change: Callable[[], None] = lambda: None,
+        new_salt: Callable[[], str] = lambda: uuid7()[12:],
     ) -> None:
         self._engine = engine
         self._config = config
         self._clock = clock
+        self._new_salt = new_salt  # of a rollout: who is in the canary
         self._on_change = on_change  # after the commit; the publisher's hook
 
     def create(self, name: str, *, actor: str, reason: str) -> RolloutRecord:
@@ -290,7 +292,7 @@ class RolloutService:
             build_attempt=1,
             route=spec.route,
             state=State.DRAFT,
-            salt=uuid7()[12:],
+            salt=self._new_salt(),
             spec=spec,
             created_at_s=self._clock.now_s(),
             seq=1,

@@ -1,7 +1,8 @@
 """The routing table: an immutable snapshot of everything the data plane needs.
 
-It is JSON (msgspec) so that it can lie on disk as the last good plan and travel to another process. It never holds a
-secret: `KeyRef.secret` and `Upstream.api_key` are references such as `${OPENAI_API_KEY}` or `file:/run/secrets/x`.
+It is JSON (msgspec) so that it can lie on disk as the last good plan and travel to another process.
+It never holds a secret: `KeyRef.secret` and `Upstream.api_key` are references such as
+`${OPENAI_API_KEY}` or `file:/run/secrets/x`.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class ContentStore(StrEnum):
 
 
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Price in nano-dollars per token; `None` = unknown, and an unknown price gives an unknown cost."""
+    """Price in nano-dollars per token; without a price the cost is unknown, not zero."""
 
     input: float
     output: float
@@ -92,6 +93,7 @@ class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stage: str
     share: float  # canary fraction of units in force, 0-1
     canary: Variant
+    settle_s: float = 15.0  # how long scoring waits for a retry by the client
     eligible: dict[str, Any] = {}  # segment -> allowed values, or {"min": x, "max": y}
 
 

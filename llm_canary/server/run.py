@@ -60,7 +60,7 @@ def create_app() -> App:
     data_plane = None if only == "control" else DataPlane(data_dir)
     control_plane = None if only == "gateway" else _control_plane(data_plane)
     parts: list[Part] = [part for part in (control_plane, data_plane) if part is not None]
-    control: AsgiApp | None = control_plane.app if control_plane is not None else None  # type: ignore[assignment]
+    control: AsgiApp | None = control_plane.app if control_plane is not None else None
     return App(
         data_plane.app if data_plane is not None else None,
         control,

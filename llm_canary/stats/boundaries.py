@@ -63,7 +63,7 @@ def crossing(bounds: Sequence[float], times: Sequence[float]) -> float:
     crossed, before = 0.0, 0.0
     nodes: NDArray[np.float64] = np.zeros(1)
     mass: NDArray[np.float64] = np.ones(1)
-    unit_nodes, unit_weights = np.polynomial.legendre.leggauss(_NODES)
+    unit_nodes, unit_weights = _quadrature()
     for z, t in zip(bounds, times, strict=True):
         step = sqrt(t - before)
         upper = z * sqrt(t)
@@ -74,6 +74,12 @@ def crossing(bounds: Sequence[float], times: Sequence[float]) -> float:
         mass = (kernel @ mass) * unit_weights * (upper - low) * 0.5
         nodes, before = grid, t
     return crossed
+
+
+@lru_cache
+def _quadrature() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    return np.asarray(nodes), np.asarray(weights)
 
 
 def _next_bound(known: tuple[float, ...], times: tuple[float, ...], spent: float) -> float:

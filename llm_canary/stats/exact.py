@@ -13,7 +13,6 @@ from math import isfinite, log
 from typing import Literal
 
 import numpy as np
-from scipy.special import logsumexp
 
 from llm_canary.errors import DataError
 
@@ -47,7 +46,8 @@ def log_e_ratio(
         other = share * ratios / (share * ratios + 1.0 - share)
         total += canary * np.log(other / null)
         total += (events - canary) * np.log((1.0 - other) / (1.0 - null))
-    return float(logsumexp(total) - log(len(total)))
+    top = float(total.max())
+    return top + log(float(np.exp(total - top).mean()))
 
 
 def log_e_not_worse(

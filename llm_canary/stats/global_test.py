@@ -8,9 +8,7 @@ counts as an e-value of 1. Pass current e-values, never their running maxima.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isnan, log
-
-from scipy.special import logsumexp
+from math import exp, isnan, log
 
 from llm_canary.errors import DataError
 from llm_canary.stats.mixture import log_e_three
@@ -28,7 +26,8 @@ def average_log_e(log_e: Sequence[float | None], weights: Sequence[float]) -> fl
     logs = [0.0, *(_log_e_or_one(each) for each in log_e)]
     masses = [max(1.0 - given, 0.0), *weights]
     used = [(each, mass) for each, mass in zip(logs, masses, strict=True) if mass > 0.0]
-    return float(logsumexp([each for each, _ in used], b=[mass for _, mass in used]))
+    top = max(each for each, _ in used)
+    return top + log(sum(mass * exp(each - top) for each, mass in used))
 
 
 def e_bh(log_e: Sequence[float | None], *, q: float, total: int) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import accumulate
 from math import exp, floor, isfinite, log
 
 from llm_canary.errors import DataError
@@ -60,15 +61,9 @@ class LogHistogram:
         if total == 0:
             return None
         rank = q * (total - 1)
-        seen = self.zeros
-        if rank < seen:
-            return 0.0
-        last = 0
-        for last in sorted(self.bins):
-            seen += self.bins[last]
-            if rank < seen:
-                break
-        return exp((last + 0.5) * _LOG_WIDTH)
+        cells = self.cells()
+        upto = accumulate(count for _, count in cells)
+        return next(middle for (middle, _), seen in zip(cells, upto, strict=True) if rank < seen)
 
     def cells(self) -> list[tuple[float, int]]:
         """Return (middle of the bin, count) in ascending order; zeros come first."""

@@ -45,7 +45,10 @@ def log_e(score: float, variance: float, v0: float) -> float:
 
 
 def log_e_three(score: float, variance: float, v0: float) -> float:
-    """Return the log of the mean e-value over three scales of v0: the watch for harm."""
+    """Return the log of the mean e-value over three scales of v0: the watch for harm.
+
+    The scales reach down from v0, so tune v0 for 1.5 times the planned variance.
+    """
     _refuse_unusable(score, variance, v0)
     return _log_e_three(score, variance, v0)
 
@@ -76,14 +79,18 @@ def interval(
     v0: float,
     binary: bool,
     design_effect: float = 1.0,
+    v0_upper: float | None = None,
 ) -> tuple[float | None, float | None]:
     """Return (L, U): the canary is worse by at least L and at most U, at every look.
 
     It is the set of d0 around the estimate that the decisions' own e-values do not refute: three
     scales for L, one for U, the variance taken at d0. Each end holds with confidence 1 - alpha,
-    both together hold with 1 - 2 alpha. None: the data do not bound that end yet.
+    both together hold with 1 - 2 alpha. `v0_upper` is the v0 of the proof, if it is not that of the
+    watch for harm. None: the data do not bound that end yet.
     """
+    upper_v0 = v0 if v0_upper is None else v0_upper
     _refuse_unusable(0.0, 0.0, v0)
+    _refuse_unusable(0.0, 0.0, upper_v0)
     if not 0.0 < alpha < 1.0:
         raise DataError(f"alpha is {alpha!r}; it must lie strictly between 0 and 1")
     estimate = effect(state)
@@ -99,7 +106,7 @@ def interval(
         return _log_e_three(distance * information, harm(estimate - distance), v0) - target
 
     def above(distance: float) -> float:
-        return _log_e(distance * information, proof(estimate + distance), v0) - target
+        return _log_e(distance * information, proof(estimate + distance), upper_v0) - target
 
     start = 0.4 * _guess(target, proof(estimate), v0) / information
     left, right = _nearest_root(below, start), _nearest_root(above, start)
@@ -150,9 +157,7 @@ def _root(excess: Callable[[float], float], low: float, high: float) -> float:
     """Return the root in [low, high] to 1e-12 relative, by bracketed secant steps (Illinois)."""
     f_low, f_high = excess(low), excess(high)
     middle, side = high, 0
-    for _ in range(100):
-        if f_high == f_low:
-            break
+    for _ in range(100):  # pragma: no branch - it converges within a dozen
         last, middle = middle, (low * f_high - high * f_low) / (f_high - f_low)
         f_middle = excess(middle)
         if abs(f_middle) < 1e-12 or abs(middle - last) <= 1e-14 * high:

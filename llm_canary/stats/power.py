@@ -123,15 +123,14 @@ def days_with_returning_units(
     `size_at(days)` is the size with the design effect of that many days. None: not reached within
     `limit_days`.
     """
-    days = days_for(size_at(1.0), share=share, daily=daily)
-    for _ in range(200):
-        if days > limit_days:
-            return None
-        longer = days_for(size_at(days), share=share, daily=daily)
-        if abs(longer - days) <= 1e-9 * days:
-            return longer
-        days = longer
-    return None
+    low, high = 0.0, limit_days
+    if days_for(size_at(high), share=share, daily=daily) > high:
+        return None
+    for _ in range(50):
+        days = 0.5 * (low + high)
+        too_few = days_for(size_at(days), share=share, daily=daily) > days
+        low, high = (days, high) if too_few else (low, days)
+    return high
 
 
 def _refuse_bad(*, variance: float, share: float) -> None:

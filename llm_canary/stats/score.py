@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from math import isfinite
 
 from llm_canary.errors import DataError
 
@@ -69,6 +68,7 @@ class ScoreState:
         return ScoreState(*(getattr(self, name) + getattr(other, name) for name in _FIELDS))
 
 
+_LARGEST = 1e100  # its square is still finite, and so are the sums of squares
 _FIELDS = tuple(each.name for each in fields(ScoreState))
 
 
@@ -93,11 +93,11 @@ def update(  # noqa: PLR0913, PLR0915 - five facts; one pass, called per respons
     residual = value - centre
     gx = 0.0
     for at, x in row.x.items():
-        gx += ((min(share, at)) - at * share) * x
+        gx += (min(at, share) - at * share) * x
     gc = 0.0
     in_canary = 0.0
     for at, c in row.c.items():
-        gc += ((min(share, at)) - at * share) * c
+        gc += (min(at, share) - at * share) * c
         in_canary += c
     k = share - share * share
     state.xx += residual * (2.0 * gx + k * residual)
@@ -199,9 +199,9 @@ def _refuse_unusable(*, share: float, value: float, centre: float, binary: bool)
         raise DataError(
             f"canary share is {share!r}; only responses with 0 < share < 1 can be scored"
         )
-    if not isfinite(value):
+    if not abs(value) <= _LARGEST:
         raise DataError(f"value is {value!r}; record it as not observed instead of scoring it")
-    if not isfinite(centre):
+    if not abs(centre) <= _LARGEST:
         raise DataError(f"centre is {centre!r}; use the control's last finite mean")
     if binary and value not in (0.0, 1.0):
         raise DataError(f"value is {value!r}, but the metric is 0/1 and cannot change its kind")

@@ -21,7 +21,6 @@ from llm_canary.storage.dialect import is_sqlite, sqlite_time
 from llm_canary.storage.engine import unreachable
 from llm_canary.telemetry.events import Event, InferenceEvent, OutcomeEvent
 
-RETRY_JOIN_S = 15.0
 IMMEDIATE = "immediate"
 
 _to_json = msgspec.json.Encoder().encode
@@ -164,12 +163,12 @@ def _outcome_row(event: OutcomeEvent, time: Time) -> Row:
 def _due_s(event: InferenceEvent) -> float | None:
     """Return when the event is to be scored; None = never.
 
-    What the SDKs answer with a retry waits until the retry would have come, to be counted once.
+    Every response waits until an SDK's retry would have come: if only failures waited, an arm that
+    fails more would look better for as long.
     """
     if not event.eligible or event.rollout_id is None:
         return None
-    is_retried = event.status in {0, 408, 409, 429} or event.status >= 500
-    return event.at_s + (event.latency_ms / 1_000 + RETRY_JOIN_S if is_retried else 0.0)
+    return event.at_s + event.latency_ms / 1_000 + event.settle_s
 
 
 def _without_nul(event: Event) -> Event:

@@ -36,7 +36,7 @@ class UsageSource(StrEnum):
 class InferenceEvent(
     msgspec.Struct, frozen=True, kw_only=True, tag="inference", tag_field="kind", omit_defaults=True
 ):
-    """One client-visible exchange. Times are UTC seconds since the epoch, durations milliseconds."""
+    """One client-visible exchange. Times are UTC seconds since the epoch."""
 
     id: str  # uuid7 hex: primary key, and x-request-id as the client sees it
     at_s: float  # when the request arrived
@@ -85,6 +85,7 @@ class InferenceEvent(
     refusal: bool | None = None
     output_chars: int | None = None
     retry_count: int = 0  # x-stainless-retry-count
+    settle_s: float = 0.0  # how long scoring waits for such a retry, counted from the last byte
     body_hash: str | None = None  # joins SDK retries: same unit, same body
     content_store: str = "none"
     content_hash: str | None = None
@@ -104,7 +105,7 @@ class TargetKind(StrEnum):
 class OutcomeEvent(
     msgspec.Struct, frozen=True, kw_only=True, tag="outcome", tag_field="kind", omit_defaults=True
 ):
-    """Something learned later about an inference or session; the last one by `occurred_at_s` wins."""
+    """Something learned later about an inference or session; the latest `occurred_at_s` wins."""
 
     id: str  # uuid7 hex
     target_kind: TargetKind

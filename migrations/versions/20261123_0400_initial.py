@@ -63,6 +63,7 @@ def upgrade() -> None:
         sa.Column("refusal", sa.Boolean(), nullable=True),
         sa.Column("output_chars", sa.BigInteger(), nullable=True),
         sa.Column("retry_count", sa.Integer(), nullable=False),
+        sa.Column("settle_s", sa.Float(), nullable=False),
         sa.Column("body_hash", sa.String(), nullable=True),
         sa.Column("content_store", sa.String(), nullable=False),
         sa.Column("content_hash", sa.String(), nullable=True),

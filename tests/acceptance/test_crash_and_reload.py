@@ -43,17 +43,27 @@ def settled(server: RunningServer, wanted: int, timeout_s: float = 30) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_what_a_client_received_a_second_before_kill_9_is_in_sql_once(tmp_path: Path, seed: int) -> None:
+def test_what_a_client_received_a_second_before_kill_9_is_in_sql_once(
+    tmp_path: Path, seed: int
+) -> None:
     received: list[tuple[float, str]] = []
     with SimulatedUpstream() as upstream:
         server = RunningServer(tmp_path, CONFIG.format(base_url=upstream.base_url, temperature=0.2))
         server.start()
 
         def load() -> None:
-            bodies = [(f"user-{index % 97}", chat("bot", f"question {index}")) for index in range(100_000)]
+            bodies = [
+                (f"user-{index % 97}", chat("bot", f"question {index}")) for index in range(100_000)
+            ]
             try:
-                asyncio.run(drive(server.url, bodies, on_answer=lambda answer: received.append((time.monotonic(), answer[1]))))
-            except BaseException:  # noqa: BLE001 - the server dies under it; what counts is what was received
+                asyncio.run(
+                    drive(
+                        server.url,
+                        bodies,
+                        on_answer=lambda answer: received.append((time.monotonic(), answer[1])),
+                    )
+                )
+            except BaseException:
                 return
 
         thread = threading.Thread(target=load, daemon=True)
@@ -84,7 +94,9 @@ def test_fifty_reloads_during_twenty_thousand_requests_cost_no_request(tmp_path:
 
         def reload() -> None:
             for index in range(reloads):
-                server.config_path.write_text(CONFIG.format(base_url=upstream.base_url, temperature=round(index / 100, 2)))
+                server.config_path.write_text(
+                    CONFIG.format(base_url=upstream.base_url, temperature=round(index / 100, 2))
+                )
                 time.sleep(0.6)
                 seen_hashes.add(httpx.get(f"{server.url}/api/v1/status").json()["config_hash"])
             done.set()
@@ -95,7 +107,10 @@ def test_fifty_reloads_during_twenty_thousand_requests_cost_no_request(tmp_path:
             statuses: dict[int, int] = {}
             sent = 0
             while sent < requests or not done.is_set():
-                bodies = [(f"user-{index % 997}", chat("bot", f"question {sent + index}")) for index in range(2_000)]
+                bodies = [
+                    (f"user-{index % 997}", chat("bot", f"question {sent + index}"))
+                    for index in range(2_000)
+                ]
                 for status, _, _ in asyncio.run(drive(server.url, bodies)):
                     statuses[status] = statuses.get(status, 0) + 1
                 sent += len(bodies)
@@ -107,15 +122,19 @@ def test_fifty_reloads_during_twenty_thousand_requests_cost_no_request(tmp_path:
 
 
 def test_a_broken_new_file_is_refused_and_the_old_one_keeps_serving(tmp_path: Path) -> None:
-    with SimulatedUpstream() as upstream:
-        with RunningServer(tmp_path, CONFIG.format(base_url=upstream.base_url, temperature=0.2)) as server:
-            before = httpx.get(f"{server.url}/api/v1/status").json()
-            server.config_path.write_text("version: 1\nroutes: {bot: {control: {upstream: nowhere}}}\n")
-            deadline = time.monotonic() + 10
-            while (status := httpx.get(f"{server.url}/api/v1/status").json())["config_problem"] is None:
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-            answer = httpx.post(f"{server.url}/v1/chat/completions", json=chat("bot"))
+    with (
+        SimulatedUpstream() as upstream,
+        RunningServer(
+            tmp_path, CONFIG.format(base_url=upstream.base_url, temperature=0.2)
+        ) as server,
+    ):
+        before = httpx.get(f"{server.url}/api/v1/status").json()
+        server.config_path.write_text("version: 1\nroutes: {bot: {control: {upstream: nowhere}}}\n")
+        deadline = time.monotonic() + 10
+        while (status := httpx.get(f"{server.url}/api/v1/status").json())["config_problem"] is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        answer = httpx.post(f"{server.url}/v1/chat/completions", json=chat("bot"))
 
     assert "nowhere" in status["config_problem"]
     assert status["config_hash"] == before["config_hash"]
@@ -126,8 +145,12 @@ def test_sigterm_loses_nothing(tmp_path: Path) -> None:
     with SimulatedUpstream() as upstream:
         server = RunningServer(tmp_path, CONFIG.format(base_url=upstream.base_url, temperature=0.2))
         with server:
-            answers = asyncio.run(drive(server.url, [(f"user-{i}", chat("bot", f"q {i}")) for i in range(500)]))
+            answers = asyncio.run(
+                drive(server.url, [(f"user-{i}", chat("bot", f"q {i}")) for i in range(500)])
+            )
         with server:
             settled(server, 500)
 
-    assert {row[0] for row in rows(server, "select id from inference")} == {answer[1] for answer in answers}
+    assert {row[0] for row in rows(server, "select id from inference")} == {
+        answer[1] for answer in answers
+    }

@@ -30,6 +30,7 @@ plans:
   quick:
     full_cycle: 0s
     warmup: 0s
+    settle: 1s
     stages:
       - {{name: initial, share: 10%, min: 2s, max: {max}, min_units: 40}}
       - {{name: broad, share: 50%, min: 2s, max: {max}, min_units: 40}}
@@ -42,7 +43,9 @@ plans:
 
 
 def rollout(server: RunningServer) -> dict[str, Any]:
-    answer: dict[str, Any] = httpx.get(f"{server.url}/api/v1/rollouts/next").raise_for_status().json()
+    answer: dict[str, Any] = (
+        httpx.get(f"{server.url}/api/v1/rollouts/next").raise_for_status().json()
+    )
     return answer
 
 
@@ -51,13 +54,18 @@ def start(server: RunningServer) -> None:
     assert started.returncode == 0, started.stdout + started.stderr
 
 
-def drive_until(server: RunningServer, states: set[str], *, timeout_s: float, users: int = 4_000) -> list[str]:
+def drive_until(
+    server: RunningServer, states: set[str], *, timeout_s: float, users: int = 4_000
+) -> list[str]:
     """Send traffic until the rollout is in one of `states`; return every state and stage seen, in order."""
     seen: list[str] = []
     deadline = time.monotonic() + timeout_s
     turn = 0
     while time.monotonic() < deadline:
-        bodies = [(f"user-{(turn * 150 + i) % users}", chat("bot", f"question {turn} {i}")) for i in range(150)]
+        bodies = [
+            (f"user-{(turn * 150 + i) % users}", chat("bot", f"question {turn} {i}"))
+            for i in range(150)
+        ]
         asyncio.run(drive(server.url, bodies, concurrency=8))
         turn += 1
         view = rollout(server)
@@ -72,7 +80,12 @@ def drive_until(server: RunningServer, states: set[str], *, timeout_s: float, us
 
 @pytest.mark.slow
 def test_identical_arms_are_never_rolled_back_and_get_promoted(tmp_path: Path) -> None:
-    with SimulatedUpstream() as upstream, RunningServer(tmp_path, CONFIG.format(base_url=upstream.base_url, canary="good", max="60s")) as server:
+    with (
+        SimulatedUpstream() as upstream,
+        RunningServer(
+            tmp_path, CONFIG.format(base_url=upstream.base_url, canary="good", max="60s")
+        ) as server,
+    ):
         start(server)
         seen = drive_until(server, {"standby", "finished", "rolled_back", "held"}, timeout_s=120)
 
@@ -81,13 +94,22 @@ def test_identical_arms_are_never_rolled_back_and_get_promoted(tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_a_canary_with_thirty_per_cent_errors_is_rolled_back_and_its_users_return_to_control(tmp_path: Path) -> None:
-    with SimulatedUpstream() as upstream, RunningServer(tmp_path, CONFIG.format(base_url=upstream.base_url, canary="fail-30", max="60s")) as server:
+def test_a_canary_with_thirty_per_cent_errors_is_rolled_back_and_its_users_return_to_control(
+    tmp_path: Path,
+) -> None:
+    with (
+        SimulatedUpstream() as upstream,
+        RunningServer(
+            tmp_path, CONFIG.format(base_url=upstream.base_url, canary="fail-30", max="60s")
+        ) as server,
+    ):
         start(server)
         seen = drive_until(server, {"standby", "finished", "rolled_back", "held"}, timeout_s=120)
         time.sleep(2)
         before = upstream.seen.get("fail-30", 0)
-        asyncio.run(drive(server.url, [(f"user-{i}", chat("bot", f"later {i}")) for i in range(300)]))
+        asyncio.run(
+            drive(server.url, [(f"user-{i}", chat("bot", f"later {i}")) for i in range(300)])
+        )
         decisions = httpx.get(f"{server.url}/api/v1/rollouts/next/decisions").json()
 
     assert seen[-1].startswith("rolled_back")
@@ -97,7 +119,12 @@ def test_a_canary_with_thirty_per_cent_errors_is_rolled_back_and_its_users_retur
 
 @pytest.mark.slow
 def test_a_canary_that_costs_ten_times_as_much_is_rolled_back(tmp_path: Path) -> None:
-    with SimulatedUpstream() as upstream, RunningServer(tmp_path, CONFIG.format(base_url=upstream.base_url, canary="dear", max="60s")) as server:
+    with (
+        SimulatedUpstream() as upstream,
+        RunningServer(
+            tmp_path, CONFIG.format(base_url=upstream.base_url, canary="dear", max="60s")
+        ) as server,
+    ):
         start(server)
         seen = drive_until(server, {"standby", "finished", "rolled_back", "held"}, timeout_s=120)
 
@@ -105,8 +132,15 @@ def test_a_canary_that_costs_ten_times_as_much_is_rolled_back(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_an_idle_endpoint_never_advances_and_asks_a_person_at_the_end_of_the_stage(tmp_path: Path) -> None:
-    with SimulatedUpstream() as upstream, RunningServer(tmp_path, CONFIG.format(base_url=upstream.base_url, canary="good", max="4s")) as server:
+def test_an_idle_endpoint_never_advances_and_asks_a_person_at_the_end_of_the_stage(
+    tmp_path: Path,
+) -> None:
+    with (
+        SimulatedUpstream() as upstream,
+        RunningServer(
+            tmp_path, CONFIG.format(base_url=upstream.base_url, canary="good", max="4s")
+        ) as server,
+    ):
         start(server)
         deadline = time.monotonic() + 20
         while (view := rollout(server))["state"] == "running" and time.monotonic() < deadline:
@@ -118,20 +152,28 @@ def test_an_idle_endpoint_never_advances_and_asks_a_person_at_the_end_of_the_sta
 @pytest.mark.slow
 def test_a_persons_rollback_is_live_in_two_seconds_and_survives_a_restart(tmp_path: Path) -> None:
     with SimulatedUpstream() as upstream:
-        server = RunningServer(tmp_path, CONFIG.format(base_url=upstream.base_url, canary="slow-1", max="60s"))
+        server = RunningServer(
+            tmp_path, CONFIG.format(base_url=upstream.base_url, canary="slow-1", max="60s")
+        )
         with server:
             start(server)
-            asyncio.run(drive(server.url, [(f"user-{i}", chat("bot", f"q {i}")) for i in range(300)]))
+            asyncio.run(
+                drive(server.url, [(f"user-{i}", chat("bot", f"q {i}")) for i in range(300)])
+            )
             served_before = upstream.seen.get("slow-1", 0)
             begun = time.monotonic()
             rolled = server.cli("rollout", "rollback", "next", "--reason", "looks odd")
             time.sleep(max(0.0, 2.0 - (time.monotonic() - begun)))
             count = upstream.seen.get("slow-1", 0)
-            asyncio.run(drive(server.url, [(f"user-{i}", chat("bot", f"r {i}")) for i in range(300)]))
+            asyncio.run(
+                drive(server.url, [(f"user-{i}", chat("bot", f"r {i}")) for i in range(300)])
+            )
             served_after = upstream.seen.get("slow-1", 0) - count
         with server:
             state = rollout(server)["state"]
-            asyncio.run(drive(server.url, [(f"user-{i}", chat("bot", f"s {i}")) for i in range(300)]))
+            asyncio.run(
+                drive(server.url, [(f"user-{i}", chat("bot", f"s {i}")) for i in range(300)])
+            )
             served_after_restart = upstream.seen.get("slow-1", 0) - count
 
     assert rolled.returncode == 0, rolled.stderr

@@ -22,19 +22,45 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_wheel_in_an_empty_environment_answers_help_init_serve_and_a_request(tmp_path: Path) -> None:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("LLM_CANARY", "PYTHON"))}
+def test_the_wheel_in_an_empty_environment_answers_help_init_serve_and_a_request(
+    tmp_path: Path,
+) -> None:
+    environment = {
+        k: v for k, v in os.environ.items() if not k.startswith(("LLM_CANARY", "PYTHON"))
+    }
 
     def run(*command: str | Path, cwd: Path = tmp_path) -> str:
-        done = subprocess.run([str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [str(part) for part in command],
+            cwd=cwd,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     checkout = tmp_path / "source"
-    shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(".venv", ".git", ".*_cache", "__pycache__", ".hypothesis"))
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path / "dist", checkout)
+    shutil.copytree(
+        ROOT,
+        checkout,
+        ignore=shutil.ignore_patterns(".venv", ".git", ".*_cache", "__pycache__", ".hypothesis"),
+    )
+    run(
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        tmp_path / "dist",
+        checkout,
+    )
     (wheel,) = (tmp_path / "dist").glob("*.whl")
-    run(sys.executable, "-m", "uv", "venv", "--quiet", "--python", sys.executable, tmp_path / "venv")
+    run(
+        sys.executable, "-m", "uv", "venv", "--quiet", "--python", sys.executable, tmp_path / "venv"
+    )
     python = tmp_path / "venv/bin/python"
     install = (sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", python)
     run(*install, "--require-hashes", "--requirement", checkout / "requirements/runtime.txt")
@@ -52,7 +78,9 @@ def test_the_wheel_in_an_empty_environment_answers_help_init_serve_and_a_request
         text = file.read_text()
         file.write_text(text.replace("https://api.openai.com/v1", upstream.base_url))
         port = free_port()
-        process = subprocess.Popen([command, "serve", "--port", str(port)], cwd=app, env=environment)
+        process = subprocess.Popen(
+            [command, "serve", "--port", str(port)], cwd=app, env=environment
+        )
         try:
             deadline = time.monotonic() + 60
             while True:
@@ -63,7 +91,9 @@ def test_the_wheel_in_an_empty_environment_answers_help_init_serve_and_a_request
                         break
                 time.sleep(0.1)
             models = httpx.get(f"http://127.0.0.1:{port}/v1/models").json()["data"]
-            answer = httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=chat(models[0]["id"]))
+            answer = httpx.post(
+                f"http://127.0.0.1:{port}/v1/chat/completions", json=chat(models[0]["id"])
+            )
             page = httpx.get(f"http://127.0.0.1:{port}/")
         finally:
             process.terminate()

@@ -32,7 +32,9 @@ def call(gateway, method="POST", path="/v1/chat/completions", body=None, headers
     connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
     data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
     try:
-        connection.request(method, path, data, {"content-type": "application/json"} | (headers or {}))
+        connection.request(
+            method, path, data, {"content-type": "application/json"} | (headers or {})
+        )
         return Reply(connection.getresponse())
     finally:
         connection.close()

@@ -166,7 +166,9 @@ def event(delta=None, *, finish=None, index=0, **fields):
 
 USAGE = event(usage={"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12})
 DONE = b"data: [DONE]\n\n"
-HELLO = event({"role": "assistant", "content": ""}) + event({"content": "Hel"}) + event(
-    {"content": "lo"}
+HELLO = (
+    event({"role": "assistant", "content": ""})
+    + event({"content": "Hel"})
+    + event({"content": "lo"})
 )
 WHOLE = HELLO + event({}, finish="stop") + USAGE + DONE

@@ -21,21 +21,44 @@ HI = {"role": "user", "content": "Hi"}
         pytest.param(b'{"model": NaN}', None, "invalid_json", id="nan"),
         pytest.param(b'{"model": "\xff"}', None, "invalid_json", id="not-utf-8"),
         pytest.param(b'{"model": "bot", "x": "\xff"}', None, "invalid_json", id="not-utf-8-inside"),
-        pytest.param(b'{"model": "\\ud800", "messages": [{}]}', "model", "missing_required_parameter", id="surrogate"),
+        pytest.param(
+            b'{"model": "\\ud800", "messages": [{}]}', None, "invalid_json", id="surrogate"
+        ),
         pytest.param(b"[]", None, "invalid_type", id="a-list"),
         pytest.param(b"null", None, "invalid_type", id="null"),
         pytest.param({"messages": [HI]}, "model", "missing_required_parameter", id="no-model"),
-        pytest.param({"model": None, "messages": [HI]}, "model", "missing_required_parameter", id="null-model"),
+        pytest.param(
+            {"model": None, "messages": [HI]},
+            "model",
+            "missing_required_parameter",
+            id="null-model",
+        ),
         pytest.param({"model": 7, "messages": [HI]}, "model", "invalid_type", id="model-a-number"),
         pytest.param({"model": "", "messages": [HI]}, "model", "invalid_type", id="empty-model"),
         pytest.param({"model": "bot"}, "messages", "missing_required_parameter", id="no-messages"),
-        pytest.param({"model": "bot", "messages": []}, "messages", "empty_array", id="empty-messages"),
-        pytest.param({"model": "bot", "messages": [None]}, "messages", "invalid_type", id="a-null-message"),
-        pytest.param({"model": "bot", "messages": [HI, None]}, "messages", "invalid_type", id="a-later-null"),
+        pytest.param(
+            {"model": "bot", "messages": []}, "messages", "empty_array", id="empty-messages"
+        ),
+        pytest.param(
+            {"model": "bot", "messages": [None]}, "messages", "invalid_type", id="a-null-message"
+        ),
+        pytest.param(
+            {"model": "bot", "messages": [HI, None]}, "messages", "invalid_type", id="a-later-null"
+        ),
         pytest.param({"model": "bot", "messages": "Hi"}, "messages", "invalid_type", id="text"),
         pytest.param({"model": "bot", "messages": ["Hi"]}, "messages", "invalid_type", id="texts"),
-        pytest.param({"model": "bot", "messages": [{"role": 1}]}, "messages", "invalid_type", id="role-a-number"),
-        pytest.param({"model": "bot", "messages": [HI], "stream": "yes"}, "stream", "invalid_type", id="stream-a-text"),
+        pytest.param(
+            {"model": "bot", "messages": [{"role": 1}]},
+            "messages",
+            "invalid_type",
+            id="role-a-number",
+        ),
+        pytest.param(
+            {"model": "bot", "messages": [HI], "stream": "yes"},
+            "stream",
+            "invalid_type",
+            id="stream-a-text",
+        ),
     ],
 )
 def test_a_malformed_request_is_a_400_that_names_the_field(gateway, body, param, code):
@@ -150,7 +173,9 @@ def test_naughty_strings_pass_everywhere_unharmed(gateway, upstream):
         pytest.param({"origin": "https://evil.example"}, 403, id="foreign-origin"),
         pytest.param({"origin": "null"}, 403, id="origin-null"),
         pytest.param({"x-forwarded-for": "10.0.0.1"}, 403, id="through-a-proxy"),
-        pytest.param({"host": "localhost:8484", "origin": "http://localhost:3000"}, 200, id="local"),
+        pytest.param(
+            {"host": "localhost:8484", "origin": "http://localhost:3000"}, 200, id="local"
+        ),
         pytest.param({"host": "[::1]:8484"}, 200, id="local-v6"),
         pytest.param({"authorization": "Bearer whatever"}, 200, id="any-key"),
     ],

@@ -74,7 +74,10 @@ def test_the_usage_chunk_reaches_only_who_asked_for_it(ask, upstream):
 def test_tool_calls_arrive_whole(ask, upstream):
     call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
     message = {"role": "assistant", "content": None, "tool_calls": [call]}
-    serve(upstream, completion(choices=[{"index": 0, "message": message, "finish_reason": "tool_calls"}]))
+    serve(
+        upstream,
+        completion(choices=[{"index": 0, "message": message, "finish_reason": "tool_calls"}]),
+    )
 
     answer = ask(tools=[TOOL])
 

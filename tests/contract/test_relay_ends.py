@@ -268,7 +268,7 @@ def test_an_upstream_that_hangs_up_is_a_502(gateway, upstream):
 
 def test_a_whole_answer_that_breaks_off_is_a_502_and_truncated(gateway, upstream):
     async def script(_, client):
-        await client.raw(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"choices\"")
+        await client.raw(b'HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{"choices"')
         await asyncio.sleep(0.05)
         client.hang_up()
 

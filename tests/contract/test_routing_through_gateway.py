@@ -164,7 +164,9 @@ def test_no_log_serves_but_neither_compares_nor_keeps_content(gateway):
 
     event = gateway.event()
     assert event.reason == "hash" and not event.eligible
-    assert event.request_text is event.response_text is event.content_hash is event.body_hash is None
+    assert (
+        event.request_text is event.response_text is event.content_hash is event.body_hash is None
+    )
 
 
 def test_a_prompt_becomes_the_first_system_message_and_params_override(gateway, upstream):
@@ -190,7 +192,9 @@ def test_a_prompt_becomes_the_first_system_message_and_params_override(gateway, 
 
 
 def test_the_messages_bytes_are_not_touched(gateway, upstream):
-    messages = '[ {"role":"user" , "content":"caf\\u00e9 \\/ 1.0e2","n":1.0e2, "x":12345678901234567890} ]'
+    messages = (
+        '[ {"role":"user" , "content":"caf\\u00e9 \\/ 1.0e2","n":1.0e2, "x":12345678901234567890} ]'
+    )
     body = f'{{"model":"bot", "messages":{messages}, "user":"u","stream":false}}'
 
     call(gateway, body=body.encode())
@@ -209,7 +213,9 @@ def test_a_request_that_needs_no_change_travels_byte_for_byte(gateway, upstream)
 
 def test_a_default_upstream_gets_unknown_models_untouched(gateway, upstream):
     gateway.swap(default_upstream="up")
-    body = json.dumps({"model": "gpt-9", "messages": [{"role": "user", "content": "x"}], "stream": True})
+    body = json.dumps(
+        {"model": "gpt-9", "messages": [{"role": "user", "content": "x"}], "stream": True}
+    )
 
     reply = call(gateway, body=body.encode())
 
@@ -260,7 +266,12 @@ def test_without_a_price_the_cost_is_unknown_not_zero(gateway):
 
 @pytest.mark.parametrize(
     ("policy", "request_part", "answer"),
-    [("none", None, None), ("hash", None, None), ("redacted", "[email]", "model-a"), ("full", "a@b.example", "model-a")],
+    [
+        ("none", None, None),
+        ("hash", None, None),
+        ("redacted", "[email]", "model-a"),
+        ("full", "a@b.example", "model-a"),
+    ],
 )
 def test_content_is_kept_as_the_route_says(gateway, policy, request_part, answer):
     gateway.change(route={"content": policy})
@@ -290,7 +301,9 @@ def keyed(gateway, monkeypatch):
     return gateway
 
 
-@pytest.mark.parametrize("value", [None, "Bearer nope", "Bearer ", "Basic app-secret", "app-secret"])
+@pytest.mark.parametrize(
+    "value", [None, "Bearer nope", "Bearer ", "Basic app-secret", "app-secret"]
+)
 def test_a_missing_or_wrong_key_is_a_401(keyed, value):
     reply = chat(keyed, {"authorization": value} if value else {})
 
@@ -299,7 +312,11 @@ def test_a_missing_or_wrong_key_is_a_401(keyed, value):
 
 
 def test_a_right_key_opens_from_anywhere_and_is_named(keyed):
-    headers = {"authorization": "Bearer app-secret", "host": "gw.example", "origin": "https://x.example"}
+    headers = {
+        "authorization": "Bearer app-secret",
+        "host": "gw.example",
+        "origin": "https://x.example",
+    }
 
     assert chat(keyed, headers).status == 200
     assert keyed.event().key_name == "app"
@@ -312,5 +329,3 @@ def test_only_a_key_with_the_right_may_pin(keyed):
 
     assert refused.status == 403 and refused.error["code"] == "pin_not_allowed"
     assert allowed.status == 200
-
-

@@ -34,11 +34,18 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def commands(page: Path) -> list[list[str]]:
     lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
-    return [shlex.split(line, comments=True) for line in lines if line.strip() and not line.startswith("#")]
+    return [
+        shlex.split(line, comments=True)
+        for line in lines
+        if line.strip() and not line.startswith("#")
+    ]
 
 
 def test_the_python_of_the_readme_runs_as_printed(tmp_path: Path) -> None:
-    with SimulatedUpstream() as upstream, RunningServer(tmp_path, CONFIG.format(base_url=upstream.base_url)) as server:
+    with (
+        SimulatedUpstream() as upstream,
+        RunningServer(tmp_path, CONFIG.format(base_url=upstream.base_url)) as server,
+    ):
         namespace: dict[str, object] = {}
         for block in blocks(ROOT / "README.md", "python"):
             exec(compile(block.replace(PRINTED_URL, server.url), "README.md", "exec"), namespace)
@@ -49,7 +56,10 @@ def test_the_python_of_the_readme_runs_as_printed(tmp_path: Path) -> None:
 
 def test_the_feedback_of_the_api_page_is_accepted(tmp_path: Path) -> None:
     (body,) = blocks(ROOT / "docs/api.md", "json")
-    with SimulatedUpstream() as upstream, RunningServer(tmp_path, CONFIG.format(base_url=upstream.base_url)) as server:
+    with (
+        SimulatedUpstream() as upstream,
+        RunningServer(tmp_path, CONFIG.format(base_url=upstream.base_url)) as server,
+    ):
         answer = httpx.post(f"{server.url}/v1/feedback", json=orjson.loads(body))
 
     assert answer.status_code == 202, answer.text
@@ -64,7 +74,10 @@ def test_every_command_of_the_page_exists(page: Path) -> None:
         if command[0] == "llm-canary":
             names = [part for part in command[1:3] if re.fullmatch(r"[a-z]+", part)]
             shown = subprocess.run(
-                [sys.executable, "-m", "llm_canary", *names[:1], "--help"], capture_output=True, text=True, check=False
+                [sys.executable, "-m", "llm_canary", *names[:1], "--help"],
+                capture_output=True,
+                text=True,
+                check=False,
             )
             assert shown.returncode == 0, (command, shown.stderr)
             if "Commands:" in shown.stdout:

@@ -12,7 +12,7 @@ from llm_canary.errors import DataError, StorageError
 from llm_canary.storage.engine import make_engine, read_session, write_session
 from llm_canary.storage.ingest import SqlBatchSink
 from llm_canary.storage.models.inferences import Inference, Outcome, ScoreTask
-from llm_canary.storage.repositories import inferences
+from llm_canary.storage.repositories import inferences, outcomes
 from llm_canary.telemetry.events import InferenceEvent, Terminal
 from tests.factories import NOON_S, make_inference, make_outcome
 
@@ -64,18 +64,15 @@ def test_an_event_that_comes_again_is_ignored_and_not_scored_again(engine: Engin
     sink.write([msgspec.structs.replace(event, status=500), make_inference(id="another")])
 
     assert stored(engine, event) == event
-    assert tasks(engine) == {"another": 0.0}
+    assert set(tasks(engine)) == {"another"}
 
 
 @pytest.mark.parametrize(
     ("changes", "due_s"),
     [
-        pytest.param({}, 0.0, id="a-served-response-is-due-at-once"),
-        pytest.param({"status": 500}, 16.0, id="an-error-waits-for-the-retry"),
-        pytest.param({"status": 429}, 16.0, id="too-many-requests-waits-for-the-retry"),
-        pytest.param({"status": 408}, 16.0, id="a-timeout-waits-for-the-retry"),
-        pytest.param({"status": 0}, 16.0, id="a-lost-connection-waits-for-the-retry"),
-        pytest.param({"status": 400}, 0.0, id="what-no-sdk-retries-is-due-at-once"),
+        pytest.param({"settle_s": 15.0}, 16.0, id="a-served-response-waits-as-long-as-a-failure"),
+        pytest.param({"settle_s": 15.0, "status": 500}, 16.0, id="an-error-waits-for-the-retry"),
+        pytest.param({}, 1.0, id="without-waiting-it-is-due-with-its-last-byte"),
         pytest.param({"eligible": False}, None, id="an-ineligible-response-is-never-scored"),
         pytest.param({"rollout_id": None}, None, id="without-a-rollout-nothing-is-scored"),
     ],
@@ -114,10 +111,9 @@ def test_the_value_of_an_outcome_comes_back(
     SqlBatchSink(engine).write([make_outcome(value=value)])
 
     with read_session(engine) as session:
-        found = inferences.outcomes_for(session, "thumbs", request_ids=["request-1"])
+        [found] = outcomes.about(session, make_inference(id="request-1"))
         revoked = session.exec(select(Outcome.revoked)).one()
-    [[record]] = found.values()
-    assert record.value == expected
+    assert found.value == expected
     assert revoked is (value is None)
 
 

@@ -34,7 +34,7 @@ def test_a_database_without_schema_is_refused_with_the_command_that_helps(
 ) -> None:
     engine = make_engine(database_url)
 
-    with pytest.raises(StorageError, match="revision none.*llm-canary db migrate"):
+    with pytest.raises(StorageError, match=r"revision none.*llm-canary db migrate"):
         migrate.check(engine)
     engine.dispose()
 

@@ -24,7 +24,7 @@ def test_what_a_write_session_did_is_there_afterwards(engine: Engine) -> None:
 
 
 def test_an_exception_undoes_the_whole_write_session(engine: Engine) -> None:
-    with pytest.raises(ZeroDivisionError), write_session(engine) as session:
+    with pytest.raises(ZeroDivisionError), write_session(engine) as session:  # noqa: PT012
         session.add(Installation(key="secret", value="42"))
         session.flush()
         raise ZeroDivisionError
@@ -34,7 +34,7 @@ def test_an_exception_undoes_the_whole_write_session(engine: Engine) -> None:
 
 
 def test_a_read_session_cannot_write(engine: Engine) -> None:
-    with pytest.raises((DBAPIError, StorageError)), read_session(engine) as session:
+    with pytest.raises((DBAPIError, StorageError)), read_session(engine) as session:  # noqa: PT012
         session.add(Installation(key="secret", value="42"))
         session.flush()
 
@@ -131,7 +131,7 @@ def test_an_unusable_database_is_named_without_its_password(url: str) -> None:
 
 
 def test_an_error_does_not_quote_what_was_to_be_stored(engine: Engine) -> None:
-    with pytest.raises(DBAPIError) as caught, write_session(engine) as session:
+    with pytest.raises(DBAPIError) as caught, write_session(engine) as session:  # noqa: PT012
         session.add(Installation(key="a", value="first"))
         session.flush()
         session.execute(

@@ -125,7 +125,7 @@ def binary_paths(rng, runs, *, per_look, share, control, canary, centre=None, bu
 
 
 def count_paths(share, m, n, x):
-    """One 0/1 response of each unit: `n` responses, `x` of them 1, by (canary, control) and look."""
+    """One 0/1 response of each unit: `n`, `x` of them 1, by (canary, control) and look."""
     (n_c, n_t), (x_c, x_t) = n, x
     k, e = share * (1 - share), (1 - share) ** 2
     r_c, r_t = x_c - n_c * m, x_t - n_t * m
@@ -279,12 +279,12 @@ def first(condition):
 
 
 def allowed(bar, runs):
-    """Return the largest count that a true rate of `bar` still explains (99.9 % binomial quantile)."""
+    """Return the largest count a true rate of `bar` explains (99.9 % binomial quantile)."""
     return int(binom.ppf(0.999, runs, bar))
 
 
 def required(bar, runs):
-    """Return the smallest count that a true rate of `bar` still explains."""
+    """Return the smallest count a true rate of `bar` explains."""
     return int(binom.ppf(0.001, runs, bar))
 
 

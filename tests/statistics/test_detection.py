@@ -1,4 +1,4 @@
-"""Harm that is there: the story this program exists for, and wrong answers that others are known for."""
+"""Harm that is there: the story this program exists for, and known wrong answers of others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ PER_MINUTE, MINUTES, SHARE, DROP = 4_375, 480, 0.05, 0.23
 def test_the_saturday_story_ends_after_few_users(
     rate, median, p90, p90_of_48, length, seed, record
 ):
-    """2.1 million users in eight hours, a look per minute, 5 % canary with 23 % fewer clicks; the source lost 100,000."""
+    """2.1 million users in eight hours, a look per minute, a 5 % canary with 23 % fewer clicks.
+
+    The source exposed 100,000 canary users.
+    """
     runs = length(1_000)
     rng = np.random.default_rng([seed, 30, int(rate * 100)])
     missed = 1 - rate
@@ -39,7 +42,8 @@ def test_the_saturday_story_ends_after_few_users(
     )
     spread = binary_variance(missed, DROP * rate, SHARE)
     target = Target(DROP * rate, alpha=0.01)
-    plan = planned_variance(target, variance=spread)
+    # Three scales reach down from the first, which is tuned beyond the plan.
+    plan = 1.5 * planned_variance(target, variance=spread)
     evidence = log_e_three(paths.s, paths.variance(0.0), precision(0.01, plan))
     alone = first(evidence >= math.log(100))
     together = first(_among_48(paths, precision(0.05, plan)) >= math.log(20))
@@ -56,9 +60,9 @@ def test_the_saturday_story_ends_after_few_users(
 
     assert (alone >= 0).sum() >= required(1.0, runs)
     assert np.median(users) <= median
-    assert np.quantile(users, 0.9) <= p90
-    assert np.quantile(alone, 0.9) + 1 <= 90
-    assert np.quantile(users_48, 0.9) <= p90_of_48
+    assert (users <= p90).sum() >= required(0.9, runs)
+    assert (alone < 90).sum() >= required(0.9, runs)
+    assert (users_48 <= p90_of_48).sum() >= required(0.9, runs)
 
 
 def _among_48(paths, v0):
@@ -95,7 +99,7 @@ def judge(control, canary, *, share=0.5, centre=None, binary=False):
 
 
 def test_seven_of_ten_points_a_hundred_times_worse_are_harm():
-    """Kayenta issue 780 and spinnaker issue 6278: passed there, as the medians' order is not significant enough."""
+    """Kayenta issue 780 and spinnaker issue 6278, where it passes."""
     state = judge([1] * 10, [100] * 7 + [1] * 3)
     v = variance(state, 0.0, noninferiority=False, binary=False)
 
@@ -107,7 +111,7 @@ def test_seven_of_ten_points_a_hundred_times_worse_are_harm():
 
 
 def test_sparse_errors_are_not_proof_of_health():
-    """Kayenta issue 426: an error in few of many intervals passes; here too few units prove nothing."""
+    """Kayenta issue 426: errors in few of many intervals pass; here they prove nothing."""
     state = judge([0] * 100, [0] * 97 + [1] * 3, centre=0.005, binary=True)
     v = variance(state, 0.005, noninferiority=True, binary=True)
 

@@ -124,7 +124,7 @@ def test_identical_models_are_rarely_rolled_back_at_500_looks(
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.5])
 def test_the_exact_test_of_first_events_rarely_stops_identical_models(share, length, seed, record):
     """One e-value per event: looking at each of 2,000 events."""
-    runs, events = length(1_000), 2_000
+    runs, events = length(500), 2_000
     rng = np.random.default_rng([seed, 1, int(share * 1000)])
     x = np.cumsum(rng.random((runs, events)) < share, axis=1)
     n = np.arange(1, events + 1)
@@ -146,7 +146,7 @@ def test_the_exact_test_of_first_events_rarely_stops_identical_models(share, len
 
 @pytest.mark.parametrize(("alpha", "bar"), [(0.05, 0.04), (0.01, 0.01)])
 def test_48_processes_together_rarely_roll_back_identical_models(alpha, bar, length, seed, record):
-    """Six metrics, correlated .5, over all traffic and seven slices; half the weight on the whole."""
+    """Six metrics, correlated .5, overall and in seven slices; half the weight overall."""
     runs, metrics, slices, share = length(300), 6, 7, 0.25
     rng = np.random.default_rng([seed, 2])
     weights = np.concatenate(
@@ -188,7 +188,7 @@ def _correlated_slices(rng, runs, shape, share):
 @pytest.mark.parametrize("rate", [0.001, 0.005, 0.02])
 @pytest.mark.parametrize("share", [0.01, 0.05])
 def test_a_canary_without_failures_yet_is_not_called_better(rate, share, length, seed, record):
-    """The robust variance alone is blind to failures that have not happened; it calls most of them better."""
+    """The robust variance alone is blind to failures that have not happened."""
     runs = length(2_000)
     rng = np.random.default_rng([seed, 3, int(rate * 1e4), int(share * 100)])
     paths = binary_paths(
@@ -212,7 +212,7 @@ def test_a_canary_without_failures_yet_is_not_called_better(rate, share, length,
 
 
 def test_units_that_answer_alike_and_return_often_do_not_raise_the_alarm(length, seed, record):
-    """Intra-class correlation .5, 20 requests of each unit spread over 10 windows, centre frozen anew in each."""
+    """Intra-class correlation .5, 20 requests of each unit in 10 windows, each with its centre."""
     runs, units, windows = length(400), 400, 10
     rolled_back = evicted = 0
     rng = np.random.default_rng([seed, 4])

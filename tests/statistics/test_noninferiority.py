@@ -1,4 +1,4 @@
-"""A canary that is worse by exactly the margin: how often it is promoted; and one that is equal: how soon."""
+"""A canary worse by exactly the margin: how often it passes; an equal one: how soon."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_rare_failure_worse_by_the_margin_is_rarely_passed(rate, share, length
 def test_twelve_more_days_of_looking_do_not_promote_a_canary_at_the_margin(
     rate, margin, share, length, seed, record
 ):
-    """Three gates at .04 and always-valid proof at .01 at any look; repeating the last bound of a .05 gate is the trap."""
+    """Three gates at .04 and always-valid proof at .01; repeating the last bound is the trap."""
     runs = length(2_000)
     rng = np.random.default_rng([seed, 11, int(rate * 100), int(share * 100)])
     paths, v_plan, at = planned(rate, margin, share, runs, rng, worse=margin, gates_more=12)
@@ -203,7 +203,7 @@ def test_always_valid_proof_of_equality_takes_little_more_than_the_fixed_size(le
 
 
 def test_harm_that_begins_late_is_found_sooner_by_restarts(length, seed, record):
-    """One sigma per root hour from hour 48 on, hourly looks, alpha .01, a restart every six hours."""
+    """One sigma per root hour from hour 48 on, hourly looks, restarts every six hours."""
     runs, hours, onset = length(1_000, 10_000), 240, 48
     rng = np.random.default_rng([seed, 15])
     v0, t = precision(0.01, 24.0), np.arange(1, hours + 1.0)
@@ -232,7 +232,7 @@ def test_harm_that_begins_late_is_found_sooner_by_restarts(length, seed, record)
 
 
 def _restarts(s, t, v0):
-    """Vectorised `global_test.restart_log_e` with a snapshot every six hours, the first at the start."""
+    """Vectorised `global_test.restart_log_e`, a snapshot every six hours from the start."""
     total = np.zeros_like(s)
     left = np.ones(len(t))
     for k, start in enumerate(range(0, len(t), 6)):

@@ -1,4 +1,4 @@
-"""Shares that grow while base rates drift, outcomes that come late, and ratings that are missing."""
+"""Shares that grow while base rates drift, outcomes that come late, ratings that are missing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LIMIT = math.log(20)
 
 
 def staged(rng, runs, *, harm, units=5_000, per_stage=16_700):
-    """Sticky units cross from control to canary as the share grows; each stage has a base rate of its own."""
+    """Sticky units cross into the canary as the share grows; stages differ in base rate."""
     population = Population(rng, runs, units, icc=0.1)
     clusters = Clusters(runs, units, SHARES)
     own = population.levels(0.1)
@@ -56,7 +56,7 @@ def test_stages_with_drifting_base_rates_alarm_rarely_and_still_find_harm(length
 
 
 def test_outcomes_that_come_late_are_scored_when_their_window_closes(length, seed, record):
-    """Thumbs after 12 hours on average, 5 % for two days and then 50 %: the canary's requests are younger."""
+    """Thumbs after 12 hours on average; 5 %, then 50 %: the canary's requests are younger."""
     runs, hours, per_hour, window, rate = length(1_000), 120, 500, 24, 0.1
     rng = np.random.default_rng([seed, 21])
     share = np.where(np.arange(hours) < 48, 0.05, 0.5)
@@ -98,7 +98,7 @@ def _matured_evidence(matured, n_c, per_hour, share):
 
 
 def test_missing_ratings_are_seen_as_selection_before_they_look_like_harm(length, seed, record):
-    """Identical quality; the canary gets 80 % as many ratings and the first centre is off by .05."""
+    """Identical quality; the canary gets 80 % as many ratings, the first centre is off by .05."""
     runs, looks, per_look, share, rated = length(2_000), 100, 1_200, 0.25, 0.2
     rng = np.random.default_rng([seed, 22])
     shares = np.full(looks, share)

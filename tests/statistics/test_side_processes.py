@@ -87,7 +87,7 @@ def test_the_vectorised_drift_is_the_shipped_one():
 @pytest.mark.parametrize("categories", [5, 20])
 @pytest.mark.parametrize("share", [0.05, 0.25])
 def test_identical_mixes_of_answers_rarely_count_as_drift(categories, share, length, seed, record):
-    """The folklore "PSI > 0.1" fires in nearly every rollout of the same model with 20 categories."""
+    """The folklore "PSI > 0.1" fires in nearly every such rollout with 20 categories."""
     runs = length(500)
     rng = np.random.default_rng([seed, 42, categories, int(share * 100)])
     flagged = folklore = 0
@@ -133,7 +133,7 @@ def rubric(latent):
 
 
 def rated_day(rng, n, judged, mix):
-    """Human and judge scores of n labelled responses and the judge's of `judged` others, judge 0.3 too kind."""
+    """Human and judge scores of n responses, the judge's of others; the judge 0.3 too kind."""
     total = n + judged
     quality, own = rng.standard_normal(total), rng.standard_normal(total)
     human = rubric(quality)

@@ -12,7 +12,11 @@ Answer = tuple[int, str, dict[str, Any]]  # status, x-request-id, body
 
 
 async def drive(
-    url: str, bodies: list[tuple[str, dict[str, Any]]], *, concurrency: int = 16, on_answer: Callable[[Answer], None] | None = None
+    url: str,
+    bodies: list[tuple[str, dict[str, Any]]],
+    *,
+    concurrency: int = 16,
+    on_answer: Callable[[Answer], None] | None = None,
 ) -> list[Answer]:
     """POST each (user, body) once; return the answers in the order of the requests; a broken connection has status 0."""
     answers: list[Answer] = [(0, "", {})] * len(bodies)
@@ -21,14 +25,23 @@ async def drive(
     async def worker(session: aiohttp.ClientSession) -> None:
         for index, (user, body) in work:
             try:
-                async with session.post(f"{url}/v1/chat/completions", json=body, headers={"x-canary-user": user}) as response:
-                    answers[index] = (response.status, response.headers.get("x-request-id", ""), await response.json())
+                async with session.post(
+                    f"{url}/v1/chat/completions", json=body, headers={"x-canary-user": user}
+                ) as response:
+                    answers[index] = (
+                        response.status,
+                        response.headers.get("x-request-id", ""),
+                        await response.json(),
+                    )
             except aiohttp.ClientError:
                 continue
             if on_answer is not None:
                 on_answer(answers[index])
 
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=concurrency)) as session, asyncio.TaskGroup() as tasks:
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=concurrency)) as session,
+        asyncio.TaskGroup() as tasks,
+    ):
         for _ in range(concurrency):
             tasks.create_task(worker(session))
     return answers

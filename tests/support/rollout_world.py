@@ -1,4 +1,4 @@
-"""A rollout on SQL without a server: simulated responses go in as events, the clock is moved by hand."""
+"""A rollout on SQL without a server: simulated responses as events, the clock moved by hand."""
 
 from __future__ import annotations
 
@@ -21,12 +21,18 @@ from llm_canary.routing.bucket import in_canary, unit_bucket, unit_hash
 from llm_canary.storage.engine import make_engine
 from llm_canary.storage.ingest import SqlBatchSink
 from llm_canary.storage.migrate import metadata
-from llm_canary.telemetry.events import InferenceEvent, OutcomeEvent, TargetKind, Terminal, UsageSource
+from llm_canary.telemetry.events import (
+    InferenceEvent,
+    OutcomeEvent,
+    TargetKind,
+    Terminal,
+    UsageSource,
+)
 
 QUICK = """
 version: 1
 upstreams:
-  sim: {kind: openai, base_url: "http://127.0.0.1:9", price: {input_per_million: 1, output_per_million: 1}}
+  sim: {kind: openai, base_url: "http://127.0.0.1:9"}
 routes:
   bot:
     control: {upstream: sim, model: good}
@@ -37,6 +43,7 @@ plans:
   quick:
     full_cycle: 0s
     warmup: 0s
+    settle: 1s
     stages:
       - {name: initial, share: 10%, min: 60s, max: 180s, min_units: 20}
       - {name: broad, share: 50%, min: 60s, max: 180s, min_units: 20}
@@ -85,7 +92,11 @@ class World:
         self.sink = SqlBatchSink(self.engine)
         self.publisher = Publisher(self.engine, lambda: self.config, self.directory)
         self.service = RolloutService(
-            self.engine, lambda: self.config, self.clock, on_change=self.publisher.publish
+            self.engine,
+            lambda: self.config,
+            self.clock,
+            on_change=self.publisher.publish,
+            new_salt=lambda: f"salt-{self.seed}",
         )
         self.controller = Controller(self.engine, self.service, self.clock, holder="one")
         self.publisher.publish()
@@ -108,7 +119,7 @@ class World:
             self.controller.tick()
 
     def score(self) -> None:
-        while score_due(self.engine, self.clock, 2_000) >= 2_000:
+        while score_due(self.engine, self.clock, 2_000):
             pass
 
     def request(self, at_s: float, **changes: Any) -> list[Any]:

@@ -24,7 +24,14 @@ def free_port() -> int:
 class RunningServer:
     """A server process; use as a context manager, or `start`, `kill` and `start` again on the same data."""
 
-    def __init__(self, directory: Path, config: str, *arguments: str, database_url: str | None = None, **environment: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        config: str,
+        *arguments: str,
+        database_url: str | None = None,
+        **environment: str,
+    ) -> None:
         self.directory = directory
         self.config_path = directory / "canary.yaml"
         self.config_path.write_text(config)
@@ -37,12 +44,16 @@ class RunningServer:
 
     @property
     def environment(self) -> dict[str, str]:
-        return os.environ | {
-            "LLM_CANARY_CONFIG": str(self.config_path),
-            "LLM_CANARY_DATABASE_URL": self.database_url,
-            "LLM_CANARY_DATA_DIR": str(self.directory / "data"),
-            "LLM_CANARY_URL": self.url,
-        } | self._environment
+        return (
+            {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+            | {
+                "LLM_CANARY_CONFIG": str(self.config_path),
+                "LLM_CANARY_DATABASE_URL": self.database_url,
+                "LLM_CANARY_DATA_DIR": str(self.directory / "data"),
+                "LLM_CANARY_URL": self.url,
+            }
+            | self._environment
+        )
 
     @property
     def pid(self) -> int:
@@ -55,10 +66,21 @@ class RunningServer:
     def start(self) -> None:
         with (self.directory / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "llm_canary", "serve", "--port", str(self.port), *self._arguments],
-                cwd=self.directory, env=self.environment, stdout=log, stderr=log,
+                [
+                    sys.executable,
+                    "-m",
+                    "llm_canary",
+                    "serve",
+                    "--port",
+                    str(self.port),
+                    *self._arguments,
+                ],
+                cwd=self.directory,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             assert self._process.poll() is None, self.log()
             try:
@@ -67,7 +89,8 @@ class RunningServer:
             except httpx.TransportError:
                 pass
             time.sleep(0.05)
-        raise AssertionError("not ready within 30 s:\n" + self.log())
+        self.kill()
+        raise AssertionError("not ready within 60 s:\n" + self.log())
 
     def kill(self) -> None:
         assert self._process is not None
@@ -94,5 +117,10 @@ class RunningServer:
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "llm_canary", *arguments],
-            cwd=self.directory, env=self.environment, capture_output=True, text=True, timeout=60, check=False,
+            cwd=self.directory,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )

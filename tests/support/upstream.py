@@ -64,14 +64,28 @@ class SimulatedUpstream:
             await asyncio.sleep(int(number) / 1000)
         if kind == "fail" and digest[0] * 100 < int(number) * 256:
             return web.json_response(
-                {"error": {"message": "simulated failure", "type": "server_error", "param": None, "code": "boom"}}, status=500
+                {
+                    "error": {
+                        "message": "simulated failure",
+                        "type": "server_error",
+                        "param": None,
+                        "code": "boom",
+                    }
+                },
+                status=500,
             )
         wants_json = "response_format" in body and kind != "nojson"
         text = '{"answer": "yes", "n": 1}' if wants_json else "It is on its way."
         identity = "chatcmpl-" + digest.hex()[:24]
         factor = 10 if kind == "dear" else 1
-        prompt_tokens = sum(len(str(message.get("content"))) for message in body["messages"]) // 4 + 8
-        usage = {"prompt_tokens": prompt_tokens * factor, "completion_tokens": 12, "total_tokens": prompt_tokens * factor + 12}
+        prompt_tokens = (
+            sum(len(str(message.get("content"))) for message in body["messages"]) // 4 + 8
+        )
+        usage = {
+            "prompt_tokens": prompt_tokens * factor,
+            "completion_tokens": 12,
+            "total_tokens": prompt_tokens * factor + 12,
+        }
         if body.get("stream"):
             return await self._stream(request, body, identity, text, usage)
         return web.json_response(
@@ -80,24 +94,44 @@ class SimulatedUpstream:
                 "object": "chat.completion",
                 "created": 1_700_000_000,
                 "model": model,
-                "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+                "choices": [
+                    {
+                        "index": 0,
+                        "message": {"role": "assistant", "content": text},
+                        "finish_reason": "stop",
+                    }
+                ],
                 "usage": usage,
             }
         )
 
     async def _stream(
-        self, request: web.Request, body: dict[str, Any], identity: str, text: str, usage: dict[str, int]
+        self,
+        request: web.Request,
+        body: dict[str, Any],
+        identity: str,
+        text: str,
+        usage: dict[str, int],
     ) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        base = {"id": identity, "object": "chat.completion.chunk", "created": 1_700_000_000, "model": body["model"]}
+        base = {
+            "id": identity,
+            "object": "chat.completion.chunk",
+            "created": 1_700_000_000,
+            "model": body["model"],
+        }
         for word in text.split(" "):
-            chunk = base | {"choices": [{"index": 0, "delta": {"content": word + " "}, "finish_reason": None}]}
+            chunk = base | {
+                "choices": [{"index": 0, "delta": {"content": word + " "}, "finish_reason": None}]
+            }
             await response.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
             await asyncio.sleep(0.001)
         end = base | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
         await response.write(b"data: " + json.dumps(end).encode() + b"\n\n")
         if (body.get("stream_options") or {}).get("include_usage"):
-            await response.write(b"data: " + json.dumps(base | {"choices": [], "usage": usage}).encode() + b"\n\n")
+            await response.write(
+                b"data: " + json.dumps(base | {"choices": [], "usage": usage}).encode() + b"\n\n"
+            )
         await response.write(b"data: [DONE]\n\n")
         return response

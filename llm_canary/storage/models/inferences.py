@@ -82,6 +82,7 @@ class Inference(SQLModel, table=True):
     refusal: bool | None = None
     output_chars: int | None = Field(default=None, sa_type=BigInteger)
     retry_count: int
+    settle_s: float
     body_hash: str | None = None
     content_store: str
     content_hash: str | None = None

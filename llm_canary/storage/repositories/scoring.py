@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import delete, func, update
+from sqlalchemy import delete, func
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlmodel import Session, col, select
@@ -32,7 +32,7 @@ _READ = (
     "id", "at", "rollout_id", "stage", "share", "assigned", "served", "unit_hash", "session_hash",
     "segments", "reported_model", "response_id", "stream", "terminal", "ttft_ms", "latency_ms",
     "prompt_tokens", "completion_tokens", "cost_nanousd", "uncached_cost_nanousd",
-    "schema_expected", "output_valid", "empty", "refusal", "retry_count", "body_hash",
+    "schema_expected", "output_valid", "empty", "refusal", "retry_count", "settle_s", "body_hash",
 )  # fmt: skip
 
 
@@ -119,6 +119,28 @@ class ScoringRepository:
             for row in self.session.exec(query)
         ]
 
+    def outcomes_between(
+        self, after: str, until: str, metrics: Collection[str], limit: int
+    ) -> list[tuple[str, str, str, str, float]]:
+        """Return (id, kind, target, metric, received) of outcomes by their time-ordered ids."""
+        query = select(Outcome).where(
+            col(Outcome.id) > after, col(Outcome.id) <= until, col(Outcome.metric).in_(metrics)
+        )
+        return [
+            (row.id, row.target_kind, row.target_id, row.metric, row.at.timestamp())
+            for row in self.session.exec(query.order_by(col(Outcome.id)).limit(limit))
+        ]
+
+    def target_of(self, kind: str, target: str, rollout_id: str) -> Any | None:  # noqa: ANN401
+        """Return (at, assigned) of the response an outcome is about, if the rollout compares it."""
+        field = {"request": Inference.id, "response": Inference.response_id}.get(kind)
+        if field is None:
+            return None  # a session has no one window
+        query = select(Inference.at, Inference.assigned).where(
+            col(field) == target, col(Inference.rollout_id) == rollout_id, col(Inference.eligible)
+        )
+        return self.session.exec(query.limit(1)).first()
+
     def rollup(self, rollout_id: str) -> Rollup:
         """Return the sums of the rollout."""
         rollup = Rollup()
@@ -173,16 +195,6 @@ class ScoringRepository:
                     col(ScoreTask.what) == what, col(ScoreTask.inference_id).in_(ids)
                 )
             )
-
-    def postpone(self, task: Task, due_s: float) -> None:
-        """Let the task be due later."""
-        self.session.connection().execute(
-            update(ScoreTask)
-            .where(
-                col(ScoreTask.inference_id) == task.inference_id, col(ScoreTask.what) == task.what
-            )
-            .values(due_at=utc(due_s))
-        )
 
     def add(self, tasks: Iterable[Task]) -> None:
         """Insert the tasks that are not there yet."""

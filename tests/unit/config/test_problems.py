@@ -218,3 +218,15 @@ def test_a_secret_in_the_wrong_place_is_refused_without_repeating_it(refuses, te
     problems = "\n".join(refuses(text))
 
     assert SECRET not in problems and SECRET[3:] not in problems
+
+
+@pytest.mark.parametrize("text", ["api_key: {x: hunter2}", "api_key: 12345", "api_key: [hunter2]"])
+def test_what_stands_where_a_secret_belongs_is_never_repeated(refuses, text):
+    problems = refuses(MINIMAL.replace('api_key: "${OPENAI_API_KEY}"', text))
+
+    assert "hunter2" not in problems[0] and "12345" not in problems[0]
+
+
+@pytest.mark.parametrize("text", ["hunter2", "{web: hunter2}", "{web: {pin: hunter2}}"])
+def test_nothing_among_the_keys_is_repeated(refuses, text):
+    assert "hunter2" not in "\n".join(refuses(MINIMAL + f"keys: {text}\n"))

@@ -133,6 +133,14 @@ def test_the_known_contradiction_between_display_and_decision_is_resolved_by_one
     assert log_e_three(state.s - lower * state.i, at_lower, v0) == pytest.approx(math.log(20))
 
 
+def test_the_upper_end_takes_the_precision_of_the_proof():
+    state = stream(2)
+    lower, upper = interval(state, alpha=0.05, v0=20.0, v0_upper=5.0, binary=True)
+
+    assert lower == interval(state, alpha=0.05, v0=20.0, binary=True)[0]
+    assert upper == pytest.approx(interval(state, alpha=0.05, v0=5.0, binary=True)[1])
+
+
 def test_few_units_bound_nothing():
     state = ScoreState()
     update(state, UnitRow(), canary=True, share=0.5, value=1.0, centre=0.2, binary=True)
@@ -152,6 +160,7 @@ def test_few_units_bound_nothing():
         (lambda: boundary(0.0, 1.0, 1.0, scales=1), "0.0"),
         (lambda: boundary(0.05, 1.0, 1.0, scales=2), "2"),
         (lambda: interval(ScoreState(), alpha=2.0, v0=1.0, binary=True), "2.0"),
+        (lambda: interval(ScoreState(), alpha=0.1, v0=1.0, v0_upper=-3.0, binary=True), "-3.0"),
     ],
 )
 def test_impossible_arguments_are_refused_with_their_value(call, named):

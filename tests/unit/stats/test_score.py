@@ -224,6 +224,7 @@ def test_one_step_keeps_the_exponential_process_below_one(share, residual):
         pytest.param({"share": math.nan}, "nan", id="share-missing"),
         pytest.param({"value": math.nan}, "nan", id="value-missing"),
         pytest.param({"value": math.inf}, "inf", id="value-infinite"),
+        pytest.param({"value": 1e200, "binary": False}, r"1e\+200", id="value-too-large-to-square"),
         pytest.param({"value": 0.5}, "0.5", id="rate-that-becomes-a-mean"),
         pytest.param({"centre": -math.inf}, "-inf", id="centre-infinite"),
         pytest.param({"centre": 1.5}, "1.5", id="centre-not-a-rate"),

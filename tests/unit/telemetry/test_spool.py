@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import resource
 import subprocess
 import sys
 import textwrap
@@ -75,7 +74,8 @@ def test_junk_and_zeroed_pages_invent_no_record(junk: bytes, written: list[bytes
     found = scan(junk + frame(written), 10_000, is_final=True)
 
     assert found.consumed == len(junk) + len(frame(written))
-    assert found.payloads == written or found.payloads[-len(written) :] == written
+    assert found.payloads == written
+    assert found.damaged == len(junk)
 
 
 def test_a_record_that_is_still_being_written_is_waited_for() -> None:
@@ -98,7 +98,7 @@ def test_segments_rotate_at_their_size(tmp_path: Path) -> None:
 
 def test_a_full_spool_refuses_the_newest_until_there_is_room(tmp_path: Path) -> None:
     spool = SpoolWriter(tmp_path, segment_bytes=100, max_total_bytes=300)
-    with pytest.raises(SpoolFullError, match="limit of 300 bytes"):
+    with pytest.raises(SpoolFullError, match="limit of 300 bytes"):  # noqa: PT012
         for number in range(20):
             spool.append([b"%020d" % number])
     assert sum(path.stat().st_size for path in segments(tmp_path)) <= 300
@@ -189,8 +189,6 @@ def test_a_file_size_limit_of_the_system_costs_only_the_batch(tmp_path: Path) ->
         print(failures)
         """
     )
-    assert resource.RLIMIT_FSIZE  # POSIX, as flock is
-
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True
     )

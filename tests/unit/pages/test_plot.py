@@ -1,0 +1,48 @@
+import pytest
+
+from llm_canary.pages.plot import WIDTH, interval_plot
+
+
+def plot(estimate, low, high, margin=0.01):
+    return interval_plot(estimate, low, high, margin, "words")
+
+
+def test_zero_is_in_the_middle_and_the_margin_at_the_same_place_for_every_unit():
+    small, large = plot(0.0, -0.001, 0.001), plot(0.0, -50.0, 50.0, margin=200.0)
+
+    assert small.zero_x == large.zero_x == WIDTH / 2
+    assert small.margin_x == large.margin_x > WIDTH / 2
+
+
+def test_worse_is_to_the_right():
+    shown = plot(0.002, -0.004, 0.008)
+
+    assert 0 < shown.low_x < shown.zero_x < shown.estimate_x < shown.high_x < shown.margin_x
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "cut"),
+    [
+        pytest.param(-0.01, None, (False, True), id="no-upper-end"),
+        pytest.param(None, 0.01, (True, False), id="no-lower-end"),
+        pytest.param(-9.0, 9.0, (True, True), id="beyond-the-picture"),
+    ],
+)
+def test_an_end_outside_of_the_picture_becomes_an_arrow_within_it(low, high, cut):
+    shown = plot(0.0, low, high)
+
+    assert (shown.is_low_cut, shown.is_high_cut) == cut
+    assert 0 <= shown.low_x < shown.high_x <= WIDTH
+
+
+def test_an_estimate_outside_of_the_picture_has_no_dot():
+    assert plot(1.0, 0.52, None).estimate_x is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "margin"),
+    [(None, None, 0.01), (-1.0, 1.0, None), (-1.0, 1.0, 0.0)],
+    ids=["no-interval", "no-margin", "margin-of-zero"],
+)
+def test_without_an_interval_or_a_margin_there_is_nothing_to_draw(low, high, margin):
+    assert plot(0.0, low, high, margin) is None
