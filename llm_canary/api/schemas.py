@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from llm_canary.telemetry.drain import DrainStats
 from llm_canary.telemetry.events import InferenceEvent, OutcomeEvent
 
 _Line = StringConstraints(strip_whitespace=True, min_length=1, max_length=500)
@@ -83,6 +84,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     database_problem: str | None = None
     dropped: int | None = None  # facts lost before the spool; None = the gateway runs elsewhere
     telemetry: TelemetryStatus | None = None
+    drain: DrainStats | None = None
     loops: tuple[LoopStatus, ...] = ()
 
 

@@ -145,7 +145,13 @@ def _interval(
     spec: MetricSpec, found: MetricEvidence, frozen: Frozen, plan: Plan
 ) -> tuple[float | None, float | None]:
     alpha = plan.alpha_rollback
-    low, high = interval(found.score, alpha=alpha, v0=frozen.v0_harm, binary=spec.is_binary)
+    low, high = interval(
+        found.score,
+        alpha=alpha,
+        v0=frozen.v0_harm,
+        v0_upper=frozen.v0_not_worse,
+        binary=spec.is_binary,
+    )
     if spec.is_binary:  # two shares cannot differ by more than everything
         low, high = (None if end is None or abs(end) > 1.0 else end for end in (low, high))
     # The interval uses the present V, decisions its running maximum: the picture may not claim

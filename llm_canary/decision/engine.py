@@ -8,11 +8,12 @@ Order matters, and it is the order of harm:
 1. hard failures that are proven to be more roll back, even when the comparison is in doubt;
 2. a comparison in doubt (broken split, selection, loss) holds: its numbers cannot be trusted;
 3. harm proven over all metrics and segments rolls back, and once proven it stays so;
-4. real harm within the margin, or in a segment, is for a person to weigh: hold;
+4. real harm within the margin is for a person to weigh: hold;
 5. an unmeasured stage lasts its time;
 6. a stage that is too young waits;
 7. a gate that is failed, unclear or without data waits, and past the deadline asks a person;
-8. otherwise the canary moves to the next stage.
+8. a harmed segment stops what would otherwise be promoted: hold;
+9. otherwise the canary moves to the next stage.
 """
 
 from __future__ import annotations
@@ -91,11 +92,14 @@ def decide(plan: Plan, evidence: Evidence) -> Decision:
         return _rollback(harm, known)
     if evidence.progress.harm:
         return Decision(verdict=Verdict.ROLLBACK, reasons=evidence.progress.harm, **known)
-    if small := _for_a_person(evidence, gates, running):
+    if small := _small_harm(evidence, gates):
         return _hold([text for _, text in small], [code for code, _ in small], known)
-    if not stage.is_measured:
-        return _unmeasured(stage, evidence, unhealthy, known)
-    return _measured(plan, stage, evidence, known)
+    segments = _segments(evidence, running)
+    step = _measured if stage.is_measured else _unmeasured
+    decision = step(plan, stage, evidence, known)
+    if decision.verdict is Verdict.PROMOTE and segments:
+        return _hold([text for _, text in segments], [code for code, _ in segments], known)
+    return decision
 
 
 def _measured(plan: Plan, stage: Stage, evidence: Evidence, known: dict[str, Any]) -> Decision:
@@ -123,9 +127,8 @@ def _measured(plan: Plan, stage: Stage, evidence: Evidence, known: dict[str, Any
     return _hold([text, *unclear], ["overdue"], known)
 
 
-def _unmeasured(
-    stage: Stage, evidence: Evidence, unhealthy: tuple[Problem, ...], known: dict[str, Any]
-) -> Decision:
+def _unmeasured(_plan: Plan, stage: Stage, evidence: Evidence, known: dict[str, Any]) -> Decision:
+    unhealthy: tuple[Problem, ...] = known["problems"]
     lasts = max(stage.for_s, stage.min_s)
     if evidence.stage_age_s < lasts:
         text = f"stage {stage.name!r} lasts {duration_text(lasts)}"
@@ -145,15 +148,18 @@ def _look(plan: Plan, stage: Stage, evidence: Evidence, unhealthy: tuple[Problem
     return due_look(plan, stage, evidence)
 
 
-def _for_a_person(
-    evidence: Evidence, gates: tuple[GateResult, ...], running: list[Process]
-) -> list[tuple[str, str]]:
-    found = [
+def _small_harm(evidence: Evidence, gates: tuple[GateResult, ...]) -> list[tuple[str, str]]:
+    return [
         (f"{SMALL_HARM}:{gate.metric}", gate.reason)
         for gate in gates
-        if gate.needs_person and gate.kind is not MetricKind.SECONDARY
+        if gate.needs_person
+        and gate.kind is not MetricKind.SECONDARY
+        and f"{SMALL_HARM}:{gate.metric}" not in evidence.progress.accepted
     ]
-    found += [
+
+
+def _segments(evidence: Evidence, running: list[Process]) -> list[tuple[str, str]]:
+    found = [
         (
             f"segment:{each.slice}:{each.metric}",
             f"segment {each.slice} is worse in {each.metric} (false discovery rate 10 %)",

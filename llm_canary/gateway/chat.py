@@ -31,11 +31,11 @@ _OFF = (b"", b"0", b"false", b"no")
 # Everything else of a client's header stays here: keys and cookies above all, but also the headers
 # that name users. These few belong to the conversation between client and provider.
 _FORWARDED = (
-    (b"openai-beta", "openai-beta"),
-    (b"idempotency-key", "idempotency-key"),
-    (b"traceparent", "traceparent"),
-    (b"tracestate", "tracestate"),
-    (b"x-client-request-id", "x-client-request-id"),
+    b"openai-beta",
+    b"idempotency-key",
+    b"traceparent",
+    b"tracestate",
+    b"x-client-request-id",
 )
 
 
@@ -185,5 +185,5 @@ def _is_eligible(exchange: Exchange, route: CompiledRoute) -> bool:
     return is_eligible(split.eligible, values)
 
 
-def _forwarded(headers: Mapping[bytes, bytes]) -> dict[str, str]:
-    return {text: header_text(headers[name]) for name, text in _FORWARDED if name in headers}
+def _forwarded(headers: Mapping[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+    return [(name, headers[name]) for name in _FORWARDED if name in headers]

@@ -16,7 +16,6 @@ the answer breaks off or falls mute   truncated          an error event in a str
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -34,7 +33,13 @@ from llm_canary.gateway.upstream_error import (
     shaped_error,
 )
 from llm_canary.gateway.watch import UpstreamSilent, Watch
-from llm_canary.providers.openai_wire import MAX_ANSWER_BYTES, Answer, AnswerCut, Wire
+from llm_canary.providers.openai_wire import (
+    MAX_ANSWER_BYTES,
+    Answer,
+    AnswerCut,
+    HeaderFields,
+    Wire,
+)
 from llm_canary.routing.table import Upstream
 from llm_canary.telemetry.events import Terminal
 
@@ -49,7 +54,7 @@ class Outgoing:
     limits: Upstream  # for its time limits and its name
     path: str
     body: bytes
-    headers: Mapping[str, str]
+    headers: HeaderFields
     strips_usage: bool
 
 

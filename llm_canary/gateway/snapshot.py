@@ -15,7 +15,7 @@ import msgspec
 from llm_canary.config.secrets import resolve
 from llm_canary.errors import ConfigError, UpstreamUnavailable
 from llm_canary.gateway.asgi import Headers
-from llm_canary.providers.openai_wire import Answer, OpenAiWire, Wire
+from llm_canary.providers.openai_wire import Answer, HeaderFields, OpenAiWire, Wire
 from llm_canary.routing.assign import Source, SplitRule, parse_source
 from llm_canary.routing.bucket import canary_buckets
 from llm_canary.routing.segment import SegmentSource, default_source
@@ -69,7 +69,7 @@ class UnusableWire:
         self._message = message
         self._code = code
 
-    async def send(self, path: str, body: bytes, headers: object) -> Answer:
+    async def send(self, path: str, body: bytes, headers: HeaderFields) -> Answer:
         """Raise UpstreamUnavailable with the reason."""
         del path, body, headers
         raise UpstreamUnavailable(self._message, code=self._code)
@@ -181,7 +181,13 @@ def _wire(upstream: Upstream) -> Wire:
             f"the gateway has no usable key for upstream {upstream.name!r}; set it",
             code="upstream_credentials",
         )
-    return OpenAiWire(upstream, api_key)
+    try:
+        return OpenAiWire(upstream, api_key)
+    except ValueError as error:
+        return UnusableWire(
+            f"the base_url of upstream {upstream.name!r} is unusable: {error}",
+            code="upstream_invalid_url",
+        )
 
 
 def _header_value(text: str) -> bytes:

@@ -10,7 +10,7 @@ import aiohttp
 from llm_canary.clock import Clock, SystemClock
 from llm_canary.errors import NotReady
 from llm_canary.gateway.snapshot import Snapshot
-from llm_canary.providers.openai_wire import OpenAiWire, make_session
+from llm_canary.providers.openai_wire import OpenAiWire, make_connector
 from llm_canary.routing.table import RoutingTable
 from llm_canary.telemetry.events import Event
 
@@ -33,7 +33,7 @@ class GatewayState:
         self.clock: Clock = clock or SystemClock()
         self.snapshot: Snapshot | None = None
         self._writer = writer
-        self._session: aiohttp.ClientSession | None = None
+        self._connector: aiohttp.TCPConnector | None = None
         # Each counter has one writing thread, so neither needs a lock.
         self._bytes_handed_over = 0
         self._bytes_done = 0
@@ -44,14 +44,14 @@ class GatewayState:
         return self.snapshot.table if self.snapshot is not None else None
 
     async def start(self) -> None:
-        """Open the upstream session; needs a running event loop."""
-        self._session = make_session()
+        """Open the pool of upstream connections; needs a running event loop."""
+        self._connector = make_connector()
         self._attach(self.snapshot)
 
     async def close(self) -> None:
         """Close upstream connections."""
-        if self._session is not None:
-            await self._session.close()
+        if self._connector is not None:
+            await self._connector.close()
 
     def swap(self, table: RoutingTable) -> None:
         """Put `table` in force for all requests that come from now on.
@@ -91,8 +91,8 @@ class GatewayState:
         return False
 
     def _attach(self, snapshot: Snapshot | None) -> None:
-        if snapshot is None or self._session is None:
+        if snapshot is None or self._connector is None:
             return
         for wire in snapshot.wires.values():
             if isinstance(wire, OpenAiWire):
-                wire.use(self._session)
+                wire.use(self._connector)

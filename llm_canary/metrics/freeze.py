@@ -22,6 +22,7 @@ MAX_BASELINE = 1_000
 _CAP_QUANTILE = 0.999
 _CAP_MEANS = 3.0  # a control that hardly varies must not cap a dear canary at its own value
 _PLAN_ALPHA, _PLAN_POWER = 0.05, 0.9
+_HARM_AT = 1.5  # of the planned variance the watch for harm is sharpest; its 90th percentile gains
 _MIN_WIDTH = 0.005  # of the smoothing kernel, as a fraction of the value
 
 
@@ -141,18 +142,21 @@ def _binary(n: int, mean: float, threshold: float | None) -> Frozen:
 
 def _frozen(spec: MetricSpec, rule: Rule, draft: Frozen, margins: dict[str, float]) -> Frozen:
     final = list(margins.values())[-1] if margins else 0.0
-    planned = _planned_variance(spec, rule, draft, final)
+    harm = _planned_variance(spec, rule, draft, final, alpha=rule.alpha_harm)
+    planned = _planned_variance(spec, rule, draft, final, alpha=_PLAN_ALPHA)
     return msgspec.structs.replace(
         draft,
         margins=margins,
         final_margin=final,
         tolerance=_tolerance(spec, rule, final),
-        v0_harm=precision(rule.alpha_harm, planned),
+        v0_harm=precision(rule.alpha_harm, _HARM_AT * harm),
         v0_not_worse=precision(rule.alpha_not_worse, planned),
     )
 
 
-def _planned_variance(spec: MetricSpec, rule: Rule, draft: Frozen, final: float) -> float:
+def _planned_variance(
+    spec: MetricSpec, rule: Rule, draft: Frozen, final: float, *, alpha: float
+) -> float:
     effect = final if final > 0.0 else spec.planned_effect
     if spec.is_binary:
         effect = min(effect, 0.999 - draft.centre)
@@ -160,7 +164,7 @@ def _planned_variance(spec: MetricSpec, rule: Rule, draft: Frozen, final: float)
     else:
         effect = final if final > 0.0 else max(0.1 * draft.centre, 1e-9)
         variance = max(draft.variance, 1e-18)
-    target = Target(effect=effect, alpha=_PLAN_ALPHA, power=_PLAN_POWER)
+    target = Target(effect=effect, alpha=alpha, power=_PLAN_POWER)
     return planned_variance(target, variance=variance)
 
 

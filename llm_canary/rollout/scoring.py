@@ -24,12 +24,13 @@ from llm_canary.metrics.state import Rollup, UnitState
 from llm_canary.rollout.late import count_late
 from llm_canary.routing.table import Role
 from llm_canary.storage.engine import write_session
+from llm_canary.storage.ingest import IMMEDIATE
 from llm_canary.storage.repositories.rollouts import (
     RolloutRecord,
     RolloutRepository,
     TransitionRecord,
 )
-from llm_canary.storage.repositories.scoring import IMMEDIATE, ScoringRepository, Task
+from llm_canary.storage.repositories.scoring import ScoringRepository, Task
 
 _CALIBRATION_PART, _MAX_CALIBRATION_S = 8.0, 3_600.0
 _BUCKET_PART, _MIN_BUCKET_S, _MAX_BUCKET_S = 24.0, 10.0, 3_600.0

@@ -52,7 +52,9 @@ class ControlPlane:
         self._engine = make_engine(settings.database_url)
         self._schema_ready = False
         self._schema_lock = threading.Lock()
-        self._service = RolloutService(self._engine, lambda: self._config, clock)
+        self._service = RolloutService(
+            self._engine, lambda: self._config, clock, on_change=self._publish_now
+        )
         self._controller = Controller(self._engine, self._service, clock, loss=self._loss)
         self._publisher = Publisher(
             self._engine, lambda: self._config, self._data_dir, price_lookup=lookup
@@ -126,8 +128,18 @@ class ControlPlane:
             check(self._engine)
             self._schema_ready = True
 
+    def _publish_now(self) -> None:
+        try:
+            self._publisher.publish()
+        except (StorageError, OSError) as error:
+            # The change is committed; the publish loop tries again in a moment.
+            _log.warning("publishing waits: %s", type(error).__name__)
+
     def _drain_step(self) -> bool:
-        return self._drain.drain_once(_BATCH) >= _BATCH
+        drained = self._drain.drain_once(_BATCH)
+        if (error := self._drain.stats.last_error) is not None:
+            raise StorageError(f"telemetry waits on disk: {error}")
+        return drained >= _BATCH
 
     def _score_step(self) -> bool:
         # One process enters responses into the sums: the one that decides.
@@ -176,5 +188,6 @@ class ControlPlane:
             "config_hash": self._config.hash,
             "config_problem": self._config_problem,
             "telemetry": None if writer is None else msgspec.structs.asdict(writer),
+            "drain": msgspec.structs.asdict(self._drain.stats),
             "loops": [asdict(loop.status) for loop in self._loops],
         }

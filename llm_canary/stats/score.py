@@ -91,22 +91,20 @@ def update(  # noqa: PLR0913, PLR0915 - five facts; one pass, called per respons
     """
     _refuse_unusable(share=share, value=value, centre=centre, binary=binary)
     residual = value - centre
-    gx = 0.0
+    gx = gc = in_canary = 0.0
     for at, x in row.x.items():
         gx += (min(at, share) - at * share) * x
-    gc = 0.0
-    in_canary = 0.0
     for at, c in row.c.items():
         gc += (min(at, share) - at * share) * c
         in_canary += c
     k = share - share * share
+    w = residual * (1.0 - share) if canary else -residual * share
+    state.s += w
+    state.pp += w * (2.0 * row.p + w)
     state.xx += residual * (2.0 * gx + k * residual)
     if canary:
         q = 1.0 - share
-        w = residual * q
-        state.s += w
         state.i += q
-        state.pp += w * (2.0 * row.p + w)
         state.pq += row.p * q + row.q * w + w * q
         state.qq += q * (2.0 * row.q + q)
         state.xc += residual * gc + gx + k * residual
@@ -123,9 +121,6 @@ def update(  # noqa: PLR0913, PLR0915 - five facts; one pass, called per respons
         row.q += q
         row.c[share] = row.c.get(share, 0.0) + 1.0
     else:
-        w = -residual * share
-        state.s += w
-        state.pp += w * (2.0 * row.p + w)
         state.pq += row.q * w
         state.xc += residual * gc
         if binary:

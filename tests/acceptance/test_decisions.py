@@ -249,6 +249,7 @@ def test_a_killed_scorer_counts_nothing_twice(world, monkeypatch):
             world.step(100, 10.0)
     assert world.view.responses == before
 
+    world.clock.advance(5.0)  # the last ones settle
     world.score()
 
     assert sum(world.view.responses) == 200

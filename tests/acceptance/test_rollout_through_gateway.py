@@ -157,6 +157,7 @@ def test_a_persons_rollback_is_live_in_two_seconds_and_survives_a_restart(tmp_pa
         )
         with server:
             start(server)
+            time.sleep(2)
             asyncio.run(
                 drive(server.url, [(f"user-{i}", chat("bot", f"q {i}")) for i in range(300)])
             )

@@ -426,3 +426,59 @@ def test_health_and_readiness(gateway):
     gateway.state.snapshot = None
     assert call(gateway, "GET", "/readyz").status == 503
     assert chat(gateway).status == 503
+
+
+@pytest.mark.parametrize("url", ["", "not a url", "ftp://x/v1", "http://", "http://[::1/v1"])
+def test_an_impossible_base_url_fails_only_requests_for_that_upstream(gateway, url):
+    gateway.change(upstream={"base_url": url})
+
+    assert chat(gateway).error["code"] == "upstream_invalid_url"
+
+
+def test_a_path_and_query_of_the_base_url_are_kept(gateway, upstream):
+    answers(upstream, completion())
+    url = upstream.base_url.replace("/v1", "/deploy%20ments/x/?api-version=1")
+    gateway.change(upstream={"base_url": url})
+
+    chat(gateway)
+
+    assert upstream.received[0].path == "/deploy%20ments/x/chat/completions?api-version=1"
+
+
+def test_what_does_not_speak_http_is_a_502(gateway, upstream):
+    async def script(_, client):
+        await client.raw(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
+
+    upstream.script = script
+
+    assert chat(gateway).error["code"] == "upstream_invalid_answer"
+
+
+def test_an_informational_answer_is_passed_over(gateway, upstream):
+    async def script(_, client):
+        await client.raw(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n")
+        await client.answer(completion("at last"))
+
+    upstream.script = script
+
+    assert chat(gateway).json["choices"][0]["message"]["content"] == "at last"
+
+
+def test_an_answer_without_a_length_ends_with_its_connection(gateway, upstream):
+    async def script(_, client):
+        await client.raw(b"HTTP/1.1 200 OK\r\n\r\n" + b'{"choices": []}')
+        client.writer.close()
+
+    upstream.script = script
+
+    assert chat(gateway).body == b'{"choices": []}'
+
+
+def test_a_connection_that_the_upstream_closed_is_not_used_again(gateway, upstream):
+    async def script(_, client):
+        await client.answer(completion(), headers=[("connection", "close")])
+        client.writer.close()
+
+    upstream.script = script
+
+    assert [chat(gateway).status for _ in range(5)] == [200] * 5

@@ -27,7 +27,6 @@ from llm_canary.storage.models.inferences import Inference, Outcome, ScoreTask
 from llm_canary.storage.models.rollouts import Rollout
 from llm_canary.storage.models.scoring import MetricStat, UnitStat
 
-IMMEDIATE = "immediate"
 _READ = (
     "id", "at", "rollout_id", "stage", "share", "assigned", "served", "unit_hash", "session_hash",
     "segments", "reported_model", "response_id", "stream", "terminal", "ttft_ms", "latency_ms",

@@ -292,6 +292,30 @@ def test_a_later_attempt_of_the_same_build_needs_more_proof():
     assert fourth.verdict is Verdict.WAIT
 
 
+def in_segments(of, *, worse):
+    rows = [
+        (
+            f"{k}",
+            k % 10 == 0,
+            respond(refusal=k % 10 == 0 and k % 3 == 0 and k < worse),
+            {"geo": "at" if k % 3 else "de"},
+        )
+        for k in range(9_000)
+    ]
+    return gather(of, rows, segments=("geo",))
+
+
+def test_a_harmed_segment_stops_a_promotion_and_asks_a_person():
+    of = plan(gate("refusal_rate", MetricKind.GOAL, 0.2, tolerance=0.1), alpha_rollback=1e-9)
+
+    assert decide(of, in_segments(of, worse=0)).verdict is Verdict.PROMOTE
+    decision = decide(of, in_segments(of, worse=700))
+    assert (decision.verdict, decision.codes) == (
+        Verdict.HOLD,
+        ("segment:geo=de:refusal_rate",),
+    )
+
+
 def test_standby_lasts_its_time_and_then_finishes():
     young = gather(plan(), arms(10, 900), stage="standby", age_s=3_000.0)
     old = gather(plan(), arms(10, 900), stage="standby", age_s=3_601.0)

@@ -57,7 +57,9 @@ def test_several_choices_and_tools_become_json():
     ],
 )
 def test_empty_and_refusal(message, is_empty, is_refusal):
-    choice = facts_of_body(json.dumps({"choices": [{"index": 0, "message": message}]}).encode()).choices[0]
+    choice = facts_of_body(
+        json.dumps({"choices": [{"index": 0, "message": message}]}).encode()
+    ).choices[0]
 
     assert (choice.is_empty, choice.is_refusal) == (is_empty, is_refusal)
 

@@ -1,0 +1,143 @@
+"""The demonstration's project: a `canary.yaml` with its prompts, as a user would write them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ORDERS, SUPPORT = "order-extractor", "support-bot"  # the routes
+ORDERS_ROLLOUT, SUPPORT_ROLLOUT = "orders-v2", "support-v13"
+MIN_UNITS = 40  # the built-in plan asks for 200
+_STAGES = {"initial": "10%", "expanded": "25%", "broad": "50%"}
+
+_ORDER_PROMPT = "Extract the order. Reply with one line, like {quantity: 4}\n"
+_LONG_PROMPT = (
+    "You are the support assistant of Parcel Point, a shop for household goods. "
+    "Customers write to you about their parcels. Always be polite, use plain words, and never "
+    "argue with a customer. Never ask for a password or a card number. Do not promise anything "
+    "that is not written here. What you know: the delivery takes 3 days. A return is free for "
+    "30 days. The warranty is 2 years. Answer with one short sentence.\n"
+)
+_SHORT_PROMPT = (
+    "Parcel Point support. The delivery takes 3 days. A return is free for 30 days. "
+    "The warranty is 2 years. Answer with one short sentence.\n"
+)
+PROMPTS = {
+    "orders/v1": _ORDER_PROMPT,
+    "support/v12": _LONG_PROMPT,
+    "support/v13": _SHORT_PROMPT,
+}
+_JSON_ORDER = {
+    "type": "json_schema",
+    "json_schema": {
+        "name": "order",
+        "schema": {
+            "type": "object",
+            "properties": {"quantity": {"type": "integer", "minimum": 1, "maximum": 99}},
+            "required": ["quantity"],
+            "additionalProperties": False,
+        },
+    },
+}
+# Both arms of a route may answer equally long, so that only the difference under test is compared.
+_ORDER_PARAMS: dict[str, Any] = {"max_tokens": 32, "temperature": 0.2}
+_SUPPORT_PARAMS: dict[str, Any] = {"max_tokens": 20, "temperature": 0.2}
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """The model behind both arms."""
+
+    base_url: str
+    model: str
+    api_key: str | None = None  # a reference such as ${OPENAI_API_KEY}
+
+
+@dataclass(frozen=True, slots=True)
+class Arms:
+    """Control and canary of one route."""
+
+    control: Mapping[str, Any]
+    canary: Mapping[str, Any]
+
+
+def arms(model: str, *, swap: bool, identical: bool) -> dict[str, Arms]:
+    """Return the two arms of each route; `swap` exchanges them, `identical` repeats the control."""
+    base: dict[str, Any] = {"upstream": "model", "model": model}
+    with_json = base | {
+        "prompt": "orders/v1",
+        "params": _ORDER_PARAMS | {"response_format": _JSON_ORDER},
+    }
+    without_json = base | {"prompt": "orders/v1", "params": _ORDER_PARAMS}
+    long = base | {"prompt": "support/v12", "params": _SUPPORT_PARAMS}
+    short = base | {"prompt": "support/v13", "params": _SUPPORT_PARAMS}
+    pairs = {ORDERS: (with_json, without_json), SUPPORT: (long, short)}
+    if swap:
+        pairs = {route: (canary, control) for route, (control, canary) in pairs.items()}
+    if identical:
+        pairs = {route: (control, control) for route, (control, _) in pairs.items()}
+    return {route: Arms(*pair) for route, pair in pairs.items()}
+
+
+def write_project(directory: Path, backend: Backend, both: Mapping[str, Arms]) -> Path:
+    """Write `canary.yaml` and the prompts into `directory`; return the path of the file."""
+    for name, text in PROMPTS.items():
+        path = directory / "prompts" / f"{name}.md"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    path = directory / "canary.yaml"
+    path.write_text(canary_yaml(backend, both), encoding="utf-8")
+    return path
+
+
+def canary_yaml(backend: Backend, both: Mapping[str, Arms]) -> str:
+    """Return the configuration; values are written as JSON, which is YAML."""
+    key = f"\n    api_key: {json.dumps(backend.api_key)}" if backend.api_key else ""
+    stages = "\n".join(
+        f"      - {{name: {name}, share: {share}, min: 5s, max: 20m, min_units: {MIN_UNITS}}}"
+        for name, share in _STAGES.items()
+    )
+    return f"""\
+version: 1
+upstreams:
+  model:
+    kind: openai
+    base_url: {json.dumps(backend.base_url)}{key}
+    price: {{input_per_million: 0.10, output_per_million: 0.40}} # made up, so that answers cost
+routes:
+  {ORDERS}:
+    control: {json.dumps(both[ORDERS].control)}
+    content: {{store: full}}
+  {SUPPORT}:
+    control: {json.dumps(both[SUPPORT].control)}
+    content: {{store: full}}
+rollouts:
+  {ORDERS_ROLLOUT}:
+    route: {ORDERS}
+    canary: {json.dumps(both[ORDERS].canary)}
+    plan: minutes
+  {SUPPORT_ROLLOUT}:
+    route: {SUPPORT}
+    canary: {json.dumps(both[SUPPORT].canary)}
+    plan: minutes
+plans:
+  minutes: # days pressed into minutes: low floors and wide margins; not for production
+    full_cycle: 0s
+    warmup: 0s
+    settle: 0s
+    stages:
+{stages}
+      - {{name: full, holdback: 0%}}
+      - {{name: standby, for: 5s}}
+    gates:
+      invalid_output: {{kind: guardrail, margin: 15pp}}
+      error_rate: {{kind: guardrail, margin: 15pp}}
+      latency_mean: {{kind: guardrail, margin: 100%}}
+      cost_per_request: {{kind: goal, margin: 25%}}
+      thumbs_up_rate: {{kind: goal, margin: 25pp}}
+metrics:
+  thumbs_up_rate: {{window: 3s}}
+"""
