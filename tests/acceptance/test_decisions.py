@@ -164,6 +164,17 @@ def test_a_persons_hold_is_never_overridden(world):
     assert world.actions()[-1] == ("hold", "initial")
 
 
+def test_harm_that_crossed_during_a_persons_hold_is_remembered(world):
+    world.canary.error = 0.5
+    world.start()
+    world.service.hold("next", actor="mara", reason="let me look")
+    run(world, steps=10, until=())
+
+    with read_session(world.engine) as session:
+        harm = RolloutRepository(session).latest("next").progress.harm
+    assert harm[0].startswith("global_harm: error_rate")
+
+
 def test_after_the_persons_hold_the_proven_harm_still_rolls_back(world):
     world.canary.error = 0.5
     world.start()
@@ -255,8 +266,9 @@ def test_a_killed_scorer_counts_nothing_twice(world, monkeypatch):
     assert sum(world.view.responses) == 200
 
 
-def test_a_leader_that_lost_its_lease_applies_nothing(world, monkeypatch):
-    world.canary.error = 0.5
+@pytest.mark.parametrize("error", [0.5, 0.0], ids=["to-a-rollback", "to-another-wait"])
+def test_a_leader_that_lost_its_lease_applies_nothing(world, monkeypatch, error):
+    world.canary.error = error
     world.start()
     world.step(200, 10.0, tick=False)
     other = Controller(world.engine, world.service, world.clock, holder="two")
@@ -274,7 +286,7 @@ def test_a_leader_that_lost_its_lease_applies_nothing(world, monkeypatch):
     monkeypatch.setattr(controller, "decide", slow)
     world.controller.tick()
 
-    assert [action for action, _ in world.actions()].count("rollback") == 1
+    assert [action for action, _ in world.actions()].count("rollback") == (error > 0)
     assert len(world.service.decisions("next")) == 1
 
 

@@ -96,6 +96,22 @@ def test_a_body_over_the_limit_is_a_413(gateway, declared):
 
 
 @pytest.mark.parametrize(
+    "rest",
+    [
+        pytest.param(b"content-length: 99000000\r\n\r\n", id="declared"),
+        pytest.param(b"transfer-encoding: chunked\r\n\r\n30d40\r\n" + b"x" * 200_000, id="chunked"),
+    ],
+)
+def test_a_body_over_the_limit_is_refused_before_it_is_complete(gateway, rest):
+    gateway.swap(max_body_bytes=100_000)
+
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=5) as connection:
+        connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n" + rest)
+
+        assert connection.recv(65536).startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
         ("GET", "/v1/chat/completions", 405, "method_not_allowed"),

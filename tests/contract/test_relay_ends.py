@@ -125,6 +125,22 @@ def test_a_stream_that_falls_mute_is_truncated(gateway, upstream):
     assert upstream.noticed.wait(2), "the upstream was not told to stop"
 
 
+def test_silence_is_noticed_in_time_also_after_a_slow_begin(gateway, upstream):
+    gateway.change(upstream={"idle_timeout_s": 0.2})
+
+    async def script(_, client):
+        await asyncio.sleep(0.2)  # the timer already waits for the limit on the first byte: 5 s
+        await client.begin_stream()
+        await client.chunk(HELLO)
+        await client.wait_closed()
+
+    upstream.script = script
+
+    chat(gateway, stream=True)
+
+    assert gateway.event().latency_ms < 2_000
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_upstream_that_does_not_begin_times_out(gateway, upstream, stream):
     gateway.change(upstream={"first_byte_timeout_s": 0.2})

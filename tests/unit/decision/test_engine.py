@@ -1,15 +1,19 @@
 """From evidence to verdict, in the order of harm."""
 
+import math
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_canary.decision import evidence as form
+from llm_canary.decision.compare import harm_log_e
 from llm_canary.decision.engine import Verdict, decide
 from llm_canary.decision.evidence import Progress
 from llm_canary.decision.gates import GateStatus
 from llm_canary.decision.plan import MetricKind, Plan, Stage
 from llm_canary.errors import DataError
+from llm_canary.stats.exact import log_e_ratio
 from tests.support.evidence import arms, gate, gather, plan, respond
 
 THUMBS = gate("thumbs_up_rate", MetricKind.GOAL, 0.1)
@@ -100,6 +104,45 @@ def test_what_was_shown_does_not_count_once_the_estimate_leaves_the_margin():
     evidence = gather(plan(), arms(300, 60, bad=(15, 8)), progress=kept)
 
     assert decide(plan(), evidence).verdict is not Verdict.PROMOTE
+
+
+def test_proof_from_fewer_effective_units_than_the_floor_waits():
+    floor = plan(min_units=5_000)
+
+    decision = decide(floor, gather(floor, arms(9_000, 1_000)))
+
+    assert decision.verdict is Verdict.WAIT
+    assert "of at least 5000 effective canary units" in decision.reasons[0]
+
+
+def test_a_dear_answer_not_seen_yet_is_reckoned_with():
+    few = plan(COST, min_units=1)
+    costs = [respond(uncached_cost_nanousd=100 + k % 7) for k in range(400)]
+    rows = [(f"{k}", k % 10 == 0, facts) for k, facts in enumerate(costs)]
+
+    decision = decide(few, gather(few, rows))
+
+    assert decision.verdict is Verdict.WAIT
+    assert "canary units for this margin" in decision.reasons[0]
+
+
+def test_a_stale_comparison_waits_although_everything_is_proven():
+    evidence = gather(plan(), arms(9_000, 1_000), last_age_s=40.0)
+
+    decision = decide(plan(), evidence)
+
+    assert statuses(decision) == {"error_rate": GateStatus.PASS}
+    assert decision.verdict is Verdict.WAIT
+
+
+def test_first_failures_speak_beside_the_score():
+    found = gather(plan(), arms(900, 100, bad=(0, 6))).metrics[0]
+    without = form.msgspec.structs.replace(found, first=())
+
+    score, both = harm_log_e(without, found.frozen), harm_log_e(found, found.frozen)
+
+    exact = log_e_ratio([6], [6], [0.1], 1.0, side="up")
+    assert math.exp(both) == pytest.approx((math.exp(score) + math.exp(exact)) / 2)
 
 
 def test_a_metric_without_data_never_promotes():

@@ -1,3 +1,5 @@
+import socket
+
 import pytest
 
 from llm_canary.gateway.validity import asks_for_json, is_valid
@@ -31,6 +33,17 @@ CITY = schema(type="object", required=["city"], properties={"city": {"type": "st
 )
 def test_the_verdict_on_an_answer(text, response_format, verdict):
     assert is_valid(text, response_format) is verdict
+
+
+@pytest.mark.timeout(10)
+def test_a_reference_is_never_fetched():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/schema.json"
+        is_valid("{}", schema(**{"$ref": url}))
+
+        server.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            server.accept()
 
 
 @pytest.mark.timeout(5)

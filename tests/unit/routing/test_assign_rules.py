@@ -74,3 +74,9 @@ def test_a_conversations_unit_depends_on_secret_key_and_opening(other):
     same = (b"secret", "key", [("user", b"hi")])
 
     assert conversation_unit(*same) == conversation_unit(*same) != conversation_unit(*other)
+
+
+def test_two_messages_are_not_one_that_reads_the_same():
+    two = conversation_unit(b"s", "k", [("user", b"a"), ("x", b"b")])
+
+    assert two != conversation_unit(b"s", "k", [("user", b"ax\0b")])

@@ -1,0 +1,110 @@
+"""From the control API's answers to what the demonstration says at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from llm_canary.decision.words import value_text
+from llm_canary.demo.script import Act
+from llm_canary.metrics.builtin import metric
+
+ROBOT = "robot"
+_VERBS = {"promote": "promoted", "rollback": "rolled back", "hold": "held"}
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """One thing that was decided without a person."""
+
+    at_s: float  # since the rollouts started
+    rollout: str
+    verdict: str
+    stage: str
+    to: str  # where it went: "expanded 25%"
+    n_control: int
+    n_canary: int
+    evidence: tuple[str, ...]
+    reasons: tuple[str, ...]
+    decision_id: str
+
+    @property
+    def headline(self) -> str:
+        """One line about it."""
+        what = _VERBS.get(self.verdict, self.verdict)
+        then = f" -> {self.to}" if self.verdict == "promote" else ""
+        return f"{self.rollout} {what} in {self.stage}{then}: {'; '.join(self.evidence)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How one act ended, and whether it had to end so."""
+
+    rollout: str
+    title: str
+    state: str
+    expected: tuple[str, ...]
+    ok: bool
+
+
+def decided(
+    change: Mapping[str, Any], decision: Mapping[str, Any], began_s: float
+) -> Decided | None:
+    """Return what a change of the history means, or None when a person made it."""
+    if change["actor"] != ROBOT:
+        return None
+    result = decision.get("result") or {}
+    verdict = str(decision["verdict"])
+    compared = {each["metric"]: each for each in result.get("comparisons", ())}
+    widest = max(compared.values(), key=lambda each: each["n_control"] + each["n_canary"])
+    return Decided(
+        at_s=change["at_s"] - began_s,
+        rollout=change["rollout"],
+        verdict=verdict,
+        stage=change["from_stage"] or "",
+        to=f"{change['to_stage']} {change['share']:.0%}",
+        n_control=widest["n_control"],
+        n_canary=widest["n_canary"],
+        evidence=_evidence(verdict, result, compared),
+        reasons=tuple(decision["reasons"]),
+        decision_id=decision["id"],
+    )
+
+
+def ending(act: Act, view: Mapping[str, Any]) -> Ending:
+    """Return how the act has ended."""
+    state = str(view["state"])
+    return Ending(act.rollout, act.title, state, tuple(sorted(act.expected)), state in act.expected)
+
+
+def document(
+    endings: Sequence[Ending], history: Sequence[Decided], facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return everything as one JSON object."""
+    return {
+        "ok": all(each.ok for each in endings),
+        **facts,
+        "acts": [asdict(each) for each in endings],
+        "decisions": [asdict(each) for each in history],
+    }
+
+
+def _evidence(
+    verdict: str, result: Mapping[str, Any], compared: Mapping[str, Mapping[str, Any]]
+) -> tuple[str, ...]:
+    """Return the numbers that decided: of who is to blame, or of every gate that had to pass."""
+    if verdict == "rollback":
+        names = [each["metric"] for each in result.get("culprits", ())]
+    else:
+        names = [each["metric"] for each in result.get("gates", ()) if each["status"] == "pass"]
+    found = [_arms(name, compared[name]) for name in dict.fromkeys(names) if name in compared]
+    return tuple(found) or ("no harm in the time of the stage",)
+
+
+def _arms(name: str, compared: Mapping[str, Any]) -> str:
+    spec = metric(name)
+    if spec is None:
+        return name
+    control, canary = (value_text(spec, compared.get(arm)) for arm in ("control", "canary"))
+    return f"{name} {control} -> {canary}"
