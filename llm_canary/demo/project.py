@@ -10,8 +10,9 @@ from typing import Any
 
 ORDERS, SUPPORT = "order-extractor", "support-bot"  # the routes
 ORDERS_ROLLOUT, SUPPORT_ROLLOUT = "orders-v2", "support-v13"
-MIN_UNITS = 40  # the built-in plan asks for 200
-_STAGES = {"initial": "10%", "expanded": "25%", "broad": "50%"}
+# Shares, and floors of canary users: as many as four answers per second allow in three minutes. The
+# built-in plan asks for 200 at each share.
+STAGES = {"initial": ("10%", 30), "expanded": ("25%", 40), "broad": ("50%", 40)}
 
 _ORDER_PROMPT = "Extract the order. Reply with one line, like {quantity: 4}\n"
 _LONG_PROMPT = (
@@ -97,8 +98,8 @@ def canary_yaml(backend: Backend, both: Mapping[str, Arms]) -> str:
     """Return the configuration; values are written as JSON, which is YAML."""
     key = f"\n    api_key: {json.dumps(backend.api_key)}" if backend.api_key else ""
     stages = "\n".join(
-        f"      - {{name: {name}, share: {share}, min: 5s, max: 20m, min_units: {MIN_UNITS}}}"
-        for name, share in _STAGES.items()
+        f"      - {{name: {name}, share: {share}, min: 5s, max: 20m, min_units: {units}}}"
+        for name, (share, units) in STAGES.items()
     )
     return f"""\
 version: 1

@@ -72,7 +72,7 @@ _LARGEST = 1e100  # its square is still finite, and so are the sums of squares
 _FIELDS = tuple(each.name for each in fields(ScoreState))
 
 
-def update(  # noqa: PLR0913, PLR0915 - five facts; one pass, called per response
+def update(  # noqa: PLR0913 - five facts; one pass, called per response
     state: ScoreState,
     row: UnitRow,
     *,

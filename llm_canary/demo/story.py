@@ -1,0 +1,219 @@
+"""The demonstration: a real model, the real gateway, real decisions, in a few minutes.
+
+Two rollouts run on one model. One canary is worse and is rolled back by itself, one is cheaper and
+is promoted by itself; nobody touches either. `swap` exchanges the arms of both, `identical` lets
+the control compete with itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from llm_canary.clock import SystemClock
+from llm_canary.demo.child import DemoError
+from llm_canary.demo.gateway import Control, Gateway
+from llm_canary.demo.model import MODEL, LocalModel
+from llm_canary.demo.project import STAGES, Backend, arms, write_project
+from llm_canary.demo.report import Decided, Ending, decided, document, ending
+from llm_canary.demo.screen import Screen, progress
+from llm_canary.demo.script import ENDED, HELD, THUMBS_UP, acts
+from llm_canary.demo.traffic import Traffic
+
+_POLL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What the command line can ask for."""
+
+    seed: int = 1
+    swap: bool = False
+    identical: bool = False
+    keep: bool = False
+    upstream: str | None = None
+    model: str | None = None
+    as_json: bool = False
+    limit_s: float = 480.0  # after which an undecided rollout is reported as such
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """How it ended; `document` is what `--json` prints."""
+
+    ok: bool
+    document: dict[str, Any]
+
+
+def run_demo(options: DemoOptions) -> DemoResult:
+    """Run the demonstration, showing it on the way; raise DemoError when it cannot go on."""
+    if options.swap and options.identical:
+        raise DemoError("--swap and --identical exclude each other; choose one")
+    if (options.upstream is None) != (options.model is None):
+        raise DemoError("--upstream and --model belong together: a server and a model it serves")
+    directory = Path(tempfile.mkdtemp(prefix="llm-canary-demo-"))
+    # With --json standard output belongs to the document.
+    screen = Screen(sys.stderr if options.as_json else sys.stdout)
+    with screen, _terminable(), _backend(options, directory, screen) as backend:
+        both = arms(backend.model, swap=options.swap, identical=options.identical)
+        write_project(directory, backend, both)
+        with Gateway(directory) as gateway:
+            screen.say(f"gateway: {gateway.url}/v1 in front of it, page: {gateway.url}/")
+            story = _Story(options, gateway, screen)
+            result = asyncio.run(story.tell(directory))
+            _say_where(screen, gateway, directory, story.history, options)
+            if options.keep:
+                _wait(gateway)
+    return result
+
+
+class _Story:
+    """One run: users on one side, the rollouts' progress on the other."""
+
+    def __init__(self, options: DemoOptions, gateway: Gateway, screen: Screen) -> None:
+        self._options = options
+        self._gateway = gateway
+        self._screen = screen
+        self._acts = acts(swap=options.swap, identical=options.identical)
+        self._settled: set[str] = set()  # rollouts
+        self._seen: set[str] = set()  # changes
+        self._began_s = 0.0
+        self._clock = SystemClock()
+        self.history: list[Decided] = []
+
+    async def tell(self, directory: Path) -> DemoResult:
+        url = self._gateway.url
+        async with Control(url) as control, Traffic(url, self._options.seed) as traffic:
+            await traffic.warm_up([act.route for act in self._acts])
+            self._announce()
+            self._began_s = self._clock.now_s()
+            for act in self._acts:
+                await control.start(act.rollout)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(traffic.run(self._open_routes))
+                tasks.create_task(self._watch(control, traffic))
+            views = await control.rollouts()
+        endings = [ending(act, views[act.rollout]) for act in self._acts]
+        self._screen.conclude(self.history, endings)
+        return self._result(endings, traffic, directory)
+
+    def _announce(self) -> None:
+        say = self._screen.say
+        for number, act in enumerate(self._acts, start=1):
+            say(f"act {number}: {act.rollout} on {act.route}: {act.title}")
+        shares = ", ".join(f"{share} (>= {units} users)" for share, units in STAGES.values())
+        say(
+            f"compressed plan: {shares}; stages of seconds, wide margins; the standard plan asks for"
+        )
+        say("  200 users and a day at each share, with narrow margins")
+        say(f"scripted votes: {THUMBS_UP:.0%} thumbs up, in both arms alike")
+
+    def _open_routes(self) -> Sequence[str]:
+        return [act.route for act in self._acts if act.rollout not in self._settled]
+
+    async def _watch(self, control: Control, traffic: Traffic) -> None:
+        deadline = time.monotonic() + self._options.limit_s
+        while len(self._settled) < len(self._acts):
+            await asyncio.sleep(_POLL_S)
+            self._gateway.child.require_alive()
+            views = await control.rollouts()
+            await self._tell_news(control)
+            rows = [progress(views[act.rollout]) for act in self._acts]
+            elapsed_s = self._clock.now_s() - self._began_s
+            count, rate = traffic.answered.total(), traffic.per_second
+            failed = f", {traffic.failed.total()} failed" if traffic.failed else ""
+            self._screen.show(rows, f"{elapsed_s:.0f} s, {count} users, {rate:.1f}/s{failed}")
+            self._settled |= {row.rollout for row in rows if row.state in {*ENDED, HELD}}
+            if time.monotonic() > deadline:
+                self._settled |= {act.rollout for act in self._acts}
+
+    async def _tell_news(self, control: Control) -> None:
+        for change in await control.history():
+            if change["id"] in self._seen:
+                continue
+            self._seen.add(change["id"])
+            if change["decision_id"] is None:
+                continue
+            news = decided(change, await control.decision(change["decision_id"]), self._began_s)
+            if news is not None:
+                self.history.append(news)
+                self._screen.say(f"{news.at_s:4.0f} s  {news.headline}", "bold")
+
+    def _result(self, endings: Sequence[Ending], traffic: Traffic, directory: Path) -> DemoResult:
+        facts = {
+            "seed": self._options.seed,
+            "seconds": round(self._clock.now_s() - self._began_s, 1),
+            "answered": traffic.answered.total(),
+            "failed": traffic.failed.total(),
+            "directory": str(directory),
+            "database": str(directory / "llm_canary.db"),
+        }
+        found = document(endings, self.history, facts)
+        return DemoResult(ok=found["ok"], document=found)
+
+
+@contextmanager
+def _backend(options: DemoOptions, directory: Path, screen: Screen) -> Iterator[Backend]:
+    if options.upstream is not None and options.model is not None:
+        key = "${OPENAI_API_KEY}" if os.environ.get("OPENAI_API_KEY") else None
+        screen.say(f"model: {options.model} at {options.upstream}")
+        yield Backend(options.upstream, options.model, key)
+        return
+    screen.say("model: SmolLM2-135M-Instruct on this machine's processor")
+    with LocalModel(directory) as model:
+        yield Backend(model.base_url, MODEL)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """End the children in order on SIGTERM too."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _say_where(
+    screen: Screen,
+    gateway: Gateway,
+    directory: Path,
+    history: Sequence[Decided],
+    options: DemoOptions,
+) -> None:
+    command = shutil.which("llm-canary") or str(Path(sys.executable).parent / "llm-canary")
+    which = history[0].decision_id if history else "ID"
+    screen.say("")
+    screen.say(f"everything is in {directory}: canary.yaml, prompts/, llm_canary.db (SQLite), logs")
+    if options.keep:
+        screen.say(
+            f"still running until Ctrl-C: {gateway.url}/ (page), {gateway.url}/v1 (for apps)"
+        )
+        screen.say(f"one decision: LLM_CANARY_URL={gateway.url} {command} decision show {which}")
+        return
+    screen.say(f"look again: cd {directory} && {command} serve")
+    screen.say(f"one decision, while it serves: {command} decision show {which}")
+
+
+def _wait(gateway: Gateway) -> None:
+    try:
+        while True:
+            gateway.child.require_alive()
+            time.sleep(_POLL_S)
+    except KeyboardInterrupt:
+        return
