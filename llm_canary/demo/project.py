@@ -107,7 +107,7 @@ upstreams:
   model:
     kind: openai
     base_url: {json.dumps(backend.base_url)}{key}
-    price: {{input_per_million: 0.10, output_per_million: 0.40}} # made up, so that answers cost
+    price: {{input_per_million: 2.50, output_per_million: 10}} # made up, so that answers cost
 routes:
   {ORDERS}:
     control: {json.dumps(both[ORDERS].control)}

@@ -22,7 +22,7 @@ class Decided:
     rollout: str
     verdict: str
     stage: str
-    to: str  # where it went: "expanded 25%"
+    to: str  # where it went: "expanded 25%", "finished"
     n_control: int
     n_canary: int
     evidence: tuple[str, ...]
@@ -63,7 +63,7 @@ def decided(
         rollout=change["rollout"],
         verdict=verdict,
         stage=change["from_stage"] or "",
-        to=f"{change['to_stage']} {change['share']:.0%}",
+        to=_destination(change),
         n_control=widest["n_control"],
         n_canary=widest["n_canary"],
         evidence=_evidence(verdict, result, compared),
@@ -88,6 +88,12 @@ def document(
         "acts": [asdict(each) for each in endings],
         "decisions": [asdict(each) for each in history],
     }
+
+
+def _destination(change: Mapping[str, Any]) -> str:
+    if change["to_stage"] == change["from_stage"]:
+        return str(change["to_state"])
+    return f"{change['to_stage']} {change['share']:.0%}"
 
 
 def _evidence(

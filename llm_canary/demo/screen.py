@@ -50,7 +50,7 @@ class Progress:
     @property
     def passed(self) -> str:
         """How many of the stage's gates have passed, and which have not."""
-        if not self.gates:
+        if not self.gates or self.state != "running":
             return ""
         good = ("pass", "not_applicable")
         left = [metric for metric, status in self.gates if status not in good]
@@ -122,7 +122,8 @@ class Screen:
         """Write what was decided, when, and on which evidence."""
         self.settle()
         self.say("")
-        self._console.print(_decisions(history, plain=not self._console.is_terminal))
+        plain = not self._console.is_terminal
+        self._console.print(_decisions(history, plain=plain), soft_wrap=plain)
         self.say("")
         for each in endings:
             mark = "as it should" if each.ok else f"EXPECTED {' or '.join(each.expected)}"

@@ -100,9 +100,12 @@ class _Story:
             self._began_s = self._clock.now_s()
             for act in self._acts:
                 await control.start(act.rollout)
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(traffic.run(self._open_routes))
-                tasks.create_task(self._watch(control, traffic))
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(traffic.run(self._open_routes))
+                    tasks.create_task(self._watch(control, traffic))
+            except ExceptionGroup as group:
+                raise _first(group) from group
             views = await control.rollouts()
         endings = [ending(act, views[act.rollout]) for act in self._acts]
         self._screen.conclude(self.history, endings)
@@ -113,10 +116,8 @@ class _Story:
         for number, act in enumerate(self._acts, start=1):
             say(f"act {number}: {act.rollout} on {act.route}: {act.title}")
         shares = ", ".join(f"{share} (>= {units} users)" for share, units in STAGES.values())
-        say(
-            f"compressed plan: {shares}; stages of seconds, wide margins; the standard plan asks for"
-        )
-        say("  200 users and a day at each share, with narrow margins")
+        say(f"compressed plan: {shares}; stages of seconds, wide margins")
+        say("  (the plan `standard`: 200 canary users and a day at each share, narrow margins)")
         say(f"scripted votes: {THUMBS_UP:.0%} thumbs up, in both arms alike")
 
     def _open_routes(self) -> Sequence[str]:
@@ -180,7 +181,7 @@ def _terminable() -> Iterator[None]:
     """End the children in order on SIGTERM too."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
@@ -208,6 +209,13 @@ def _say_where(
         return
     screen.say(f"look again: cd {directory} && {command} serve")
     screen.say(f"one decision, while it serves: {command} decision show {which}")
+
+
+def _first(group: ExceptionGroup) -> Exception:
+    error: Exception = group
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _wait(gateway: Gateway) -> None:

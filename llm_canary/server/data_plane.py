@@ -54,9 +54,9 @@ class DataPlane:
             if seen == self._seen:
                 return False
             table = routing_table.decode(self._table_path.read_bytes())
+            self.state.swap(table)
         except (OSError, ValueError):  # msgspec's errors are ValueErrors
             return False
-        self.state.swap(table)
         self._seen = seen
         return True
 
