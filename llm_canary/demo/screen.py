@@ -17,6 +17,8 @@ from rich.text import Text
 from llm_canary.demo.report import Decided, Ending
 
 _PLAIN_EVERY_S = 10.0
+_NAMED = 2  # open gates
+_COLUMNS = ("at", "rollout", "stage", "verdict", "n control, canary", "evidence", "decision")
 _STYLES = {
     "finished": "green",
     "promote": "green",
@@ -49,13 +51,13 @@ class Progress:
 
     @property
     def passed(self) -> str:
-        """How many of the stage's gates have passed, and which have not."""
+        """How many of the stage's gates have passed, and the last ones that have not."""
         if not self.gates or self.state != "running":
             return ""
         good = ("pass", "not_applicable")
         left = [metric for metric, status in self.gates if status not in good]
         count = f"{len(self.gates) - len(left)} of {len(self.gates)}"
-        return f"{count}; open: {', '.join(left)}" if left else count
+        return f"{count}; open: {', '.join(left)}" if 0 < len(left) <= _NAMED else count
 
 
 def progress(view: Mapping[str, Any]) -> Progress:
@@ -122,8 +124,11 @@ class Screen:
         """Write what was decided, when, and on which evidence."""
         self.settle()
         self.say("")
-        plain = not self._console.is_terminal
-        self._console.print(_decisions(history, plain=plain), soft_wrap=plain)
+        if self._console.is_terminal:
+            self._console.print(_decisions(history))
+        else:  # Rich would turn the tabs into spaces
+            rows = [_COLUMNS, *map(_cells, history)]
+            self._console.file.writelines("\t".join(row) + "\n" for row in rows)
         self.say("")
         for each in endings:
             mark = "as it should" if each.ok else f"EXPECTED {' or '.join(each.expected)}"
@@ -144,26 +149,24 @@ def _table_of(rows: Sequence[Progress], summary: str) -> RenderableType:
     return Group(table, Spinner("dots", Text(summary, style="dim")))
 
 
-def _decisions(history: Sequence[Decided], *, plain: bool) -> RenderableType:
-    columns = ("at", "rollout", "stage", "verdict", "n control, canary", "evidence", "decision")
-    if plain:
-        lines = ["\t".join(columns)]
-        lines += ["\t".join((*_cells(each), each.decision_id)) for each in history]
-        return Text("\n".join(lines))
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns[:-1]:
-        table.add_column(column, overflow="fold", no_wrap=column == "at")
+def _decisions(history: Sequence[Decided]) -> RenderableType:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 1, 0))
+    table.add_column("at", no_wrap=True, justify="right")
+    table.add_column("what was decided, and the evidence: control -> canary", overflow="fold")
     for each in history:
-        at, rollout, stage, verdict, n, evidence = _cells(each)
-        told = Text(evidence.replace("; ", "\n") + "\n")
-        told.append(f"decision {each.decision_id}", style="dim")
-        table.add_row(at, rollout, stage, Text(verdict, style=_STYLES.get(verdict, "")), n, told)
+        at, rollout, stage, verdict, _, evidence, decision_id = _cells(each)
+        told = Text(f"{rollout}, {stage}: ", style="bold")
+        told.append(verdict, style=_STYLES.get(each.verdict, ""))
+        told.append(f"  ({each.n_control} control, {each.n_canary} canary)", style="not bold")
+        told.append("".join(f"\n  {line}" for line in evidence.split("; ")), style="not bold")
+        told.append(f"\n  decision {decision_id}", style="not bold dim")
+        table.add_row(at, told)
     return table
 
 
 def _cells(each: Decided) -> tuple[str, ...]:
     verdict = f"{each.verdict} -> {each.to}" if each.verdict == "promote" else each.verdict
     count = f"{each.n_control}, {each.n_canary}"
-    return (
-        f"{each.at_s:.0f} s", each.rollout, each.stage, verdict, count, "; ".join(each.evidence)
-    )  # fmt: skip
+    evidence = "; ".join(each.evidence)
+    at = f"{each.at_s:.0f} s"
+    return at, each.rollout, each.stage, verdict, count, evidence, each.decision_id

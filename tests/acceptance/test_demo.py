@@ -1,0 +1,190 @@
+"""The demonstration against a simulated model: its own gateway, its own users, real decisions."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from aiohttp import web
+
+from tests.support.upstream import SimulatedUpstream
+
+ORDERS, SUPPORT = "orders-v2", "support-v13"
+
+
+class SimulatedModel(SimulatedUpstream):
+    """Gives an order as JSON exactly when asked to, and counts tokens by the length of the prompt."""
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        body: dict[str, Any] = await request.json()
+        await asyncio.sleep(0.03)
+        text = '{"quantity": 4}' if "response_format" in body else "Ana orders 4 mugs."
+        words = sum(len(message["content"].split()) for message in body["messages"])
+        usage = {"prompt_tokens": words, "completion_tokens": 10, "total_tokens": words + 10}
+        message = {"role": "assistant", "content": text}
+        return web.json_response(
+            {
+                "id": f"chatcmpl-{body['seed']}",
+                "object": "chat.completion",
+                "created": 1_700_000_000,
+                "model": body["model"],
+                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+                "usage": usage,
+            }
+        )
+
+
+def command(upstream: SimulatedUpstream, *arguments: str) -> list[str]:
+    where = ("--upstream", upstream.base_url, "--model", "tiny", "--json")
+    return [sys.executable, "-m", "llm_canary", "demo", *where, *arguments]
+
+
+def environment(directory: Path) -> dict[str, str]:
+    # A key of the person at the keyboard must not be needed, nor sent to a server of their own.
+    kept = {key: value for key, value in os.environ.items() if key != "OPENAI_API_KEY"}
+    return kept | {"TMPDIR": str(directory)}
+
+
+def run(
+    directory: Path, *arguments: str
+) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+    with SimulatedModel() as upstream:
+        done = subprocess.run(
+            command(upstream, *arguments),
+            env=environment(directory),
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+    assert done.stdout, done.stderr
+    return done, json.loads(done.stdout)
+
+
+def verdicts(document: dict[str, Any], rollout: str) -> list[str]:
+    return [each["verdict"] for each in document["decisions"] if each["rollout"] == rollout]
+
+
+@pytest.mark.slow
+def test_the_worse_canary_is_rolled_back_and_the_cheaper_one_promoted_without_a_person(tmp_path):
+    done, document = run(tmp_path, "--seed", "5")
+
+    assert (done.returncode, document["ok"]) == (0, True), done.stderr
+    assert {act["rollout"]: act["state"] for act in document["acts"]} == {
+        ORDERS: "rolled_back",
+        SUPPORT: "finished",
+    }
+    assert verdicts(document, ORDERS) == ["rollback"]
+    assert set(verdicts(document, SUPPORT)) == {"promote"}
+    left = [each["stage"] for each in document["decisions"] if each["rollout"] == SUPPORT]
+    assert left == ["initial", "expanded", "broad", "full", "standby"]
+    rollback = next(each for each in document["decisions"] if each["verdict"] == "rollback")
+    assert rollback["evidence"] == ["invalid_output 0.00 % -> 100.0 %"]
+    for said in ("scripted votes", "compressed plan", "30 users", "decision show"):
+        assert said in done.stderr
+
+
+@pytest.mark.slow
+def test_everything_that_happened_is_in_the_database_afterwards(tmp_path):
+    _, document = run(tmp_path)
+
+    with closing(sqlite3.connect(document["database"])) as database:
+        inferences, users = database.execute(
+            "SELECT COUNT(*), COUNT(DISTINCT unit_hash) FROM inference"
+        ).fetchone()
+        votes, up = database.execute("SELECT COUNT(*), AVG(value_num) FROM outcome").fetchone()
+        decisions = {row[0] for row in database.execute("SELECT id FROM decision")}
+    warm_up = 6
+    assert inferences == users == document["answered"] + document["failed"] + warm_up
+    assert users > 300
+    assert votes == document["answered"]
+    assert up == pytest.approx(0.9, abs=0.05)
+    assert {each["decision_id"] for each in document["decisions"]} <= decisions
+
+
+@pytest.mark.slow
+def test_swap_reverses_both_verdicts(tmp_path):
+    done, document = run(tmp_path, "--swap")
+
+    assert done.returncode == 0, done.stderr
+    assert {act["rollout"]: act["state"] for act in document["acts"]} == {
+        ORDERS: "finished",
+        SUPPORT: "rolled_back",
+    }
+    rollback = next(each for each in document["decisions"] if each["verdict"] == "rollback")
+    assert rollback["evidence"][0].startswith("cost_per_request")
+
+
+@pytest.mark.slow
+def test_identical_arms_are_never_rolled_back(tmp_path):
+    done, document = run(tmp_path, "--identical")
+
+    assert done.returncode == 0, done.stderr
+    assert {act["state"] for act in document["acts"]} == {"finished"}
+    assert {each["verdict"] for each in document["decisions"]} == {"promote"}
+
+
+@pytest.mark.slow
+def test_keep_serves_on_until_it_is_told_to_end_and_then_leaves_nothing_running(tmp_path):
+    with SimulatedModel() as upstream:
+        errors = tmp_path / "told.txt"
+        with errors.open("w") as told:
+            process = subprocess.Popen(
+                command(upstream, "--keep"),
+                env=environment(tmp_path),
+                stdout=subprocess.DEVNULL,
+                stderr=told,
+            )
+        try:
+            url = wait_for(lambda: page_of(errors.read_text()), 180)
+            page = httpx.get(url)
+            process.send_signal(signal.SIGTERM)
+            code = process.wait(30)
+        finally:
+            process.kill()
+
+    assert page.status_code == 200
+    assert SUPPORT in page.text
+    assert code == 0, errors.read_text()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url)
+
+
+def test_a_server_that_cannot_be_reached_is_reported_and_nothing_keeps_running(tmp_path):
+    done = subprocess.run(
+        [*command(SimulatedModel())[:4], "--upstream", "http://127.0.0.1:9/v1", "--model", "tiny"],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "the model does not answer 'order-extractor'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def page_of(text: str) -> str | None:
+    lines = [line for line in text.splitlines() if line.startswith("running until Ctrl-C: ")]
+    return lines[0].split()[3] if lines else None
+
+
+def wait_for(found: Any, timeout_s: float) -> Any:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if value := found():
+            return value
+        time.sleep(0.2)
+    raise AssertionError("not within the time")
