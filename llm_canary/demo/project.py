@@ -49,7 +49,7 @@ _SUPPORT_PARAMS: dict[str, Any] = {"max_tokens": 20, "temperature": 0.2}
 
 
 @dataclass(frozen=True, slots=True)
-class Backend:
+class ModelServer:
     """The model behind both arms."""
 
     base_url: str
@@ -83,20 +83,20 @@ def arms(model: str, *, swap: bool, identical: bool) -> dict[str, Arms]:
     return {route: Arms(*pair) for route, pair in pairs.items()}
 
 
-def write_project(directory: Path, backend: Backend, both: Mapping[str, Arms]) -> Path:
+def write_project(directory: Path, model_server: ModelServer, both: Mapping[str, Arms]) -> Path:
     """Write `canary.yaml` and the prompts into `directory`; return the path of the file."""
     for name, text in PROMPTS.items():
         path = directory / "prompts" / f"{name}.md"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     path = directory / "canary.yaml"
-    path.write_text(canary_yaml(backend, both), encoding="utf-8")
+    path.write_text(canary_yaml(model_server, both), encoding="utf-8")
     return path
 
 
-def canary_yaml(backend: Backend, both: Mapping[str, Arms]) -> str:
+def canary_yaml(model_server: ModelServer, both: Mapping[str, Arms]) -> str:
     """Return the configuration; values are written as JSON, which is YAML."""
-    key = f"\n    api_key: {json.dumps(backend.api_key)}" if backend.api_key else ""
+    key = f"\n    api_key: {json.dumps(model_server.api_key)}" if model_server.api_key else ""
     stages = "\n".join(
         f"      - {{name: {name}, share: {share}, min: 5s, max: 20m, min_units: {units}}}"
         for name, (share, units) in STAGES.items()
@@ -106,7 +106,7 @@ version: 1
 upstreams:
   model:
     kind: openai
-    base_url: {json.dumps(backend.base_url)}{key}
+    base_url: {json.dumps(model_server.base_url)}{key}
     price: {{input_per_million: 2.50, output_per_million: 10}} # made up, so that answers cost
 routes:
   {ORDERS}:

@@ -25,7 +25,7 @@ from llm_canary.clock import SystemClock
 from llm_canary.demo.child import DemoError
 from llm_canary.demo.gateway import Control, Gateway
 from llm_canary.demo.model import MODEL, LocalModel
-from llm_canary.demo.project import STAGES, Backend, arms, write_project
+from llm_canary.demo.project import STAGES, ModelServer, arms, write_project
 from llm_canary.demo.report import Decided, Ending, decided, document, ending
 from llm_canary.demo.screen import Screen, progress
 from llm_canary.demo.script import ENDED, HELD, THUMBS_UP, acts
@@ -65,9 +65,9 @@ def run_demo(options: DemoOptions) -> DemoResult:
     directory = Path(tempfile.mkdtemp(prefix="llm-canary-demo-"))
     # With --json standard output belongs to the document.
     screen = Screen(sys.stderr if options.as_json else sys.stdout)
-    with screen, _terminable(), _backend(options, directory, screen) as backend:
-        both = arms(backend.model, swap=options.swap, identical=options.identical)
-        write_project(directory, backend, both)
+    with screen, _terminable(), _model_server(options, directory, screen) as model_server:
+        both = arms(model_server.model, swap=options.swap, identical=options.identical)
+        write_project(directory, model_server, both)
         with Gateway(directory) as gateway:
             screen.say(f"gateway: {gateway.url}/v1 in front of it, page: {gateway.url}/")
             story = _Story(options, gateway, screen)
@@ -165,15 +165,15 @@ class _Story:
 
 
 @contextmanager
-def _backend(options: DemoOptions, directory: Path, screen: Screen) -> Iterator[Backend]:
+def _model_server(options: DemoOptions, directory: Path, screen: Screen) -> Iterator[ModelServer]:
     if options.upstream is not None and options.model is not None:
         key = "${OPENAI_API_KEY}" if os.environ.get("OPENAI_API_KEY") else None
         screen.say(f"model: {options.model} at {options.upstream}")
-        yield Backend(options.upstream, options.model, key)
+        yield ModelServer(options.upstream, options.model, key)
         return
     screen.say("model: SmolLM2-135M-Instruct on this machine's processor")
     with LocalModel(directory) as model:
-        yield Backend(model.base_url, MODEL)
+        yield ModelServer(model.base_url, MODEL)
 
 
 @contextmanager

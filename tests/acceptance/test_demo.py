@@ -45,8 +45,8 @@ class SimulatedModel(SimulatedUpstream):
         )
 
 
-def command(upstream: SimulatedUpstream, *arguments: str) -> list[str]:
-    where = ("--upstream", upstream.base_url, "--model", "tiny", "--json")
+def command(url: str, *arguments: str) -> list[str]:
+    where = ("--upstream", url, "--model", "tiny", "--json")
     return [sys.executable, "-m", "llm_canary", "demo", *where, *arguments]
 
 
@@ -61,7 +61,7 @@ def run(
 ) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
     with SimulatedModel() as upstream:
         done = subprocess.run(
-            command(upstream, *arguments),
+            command(upstream.base_url, *arguments),
             env=environment(directory),
             capture_output=True,
             text=True,
@@ -77,7 +77,9 @@ def verdicts(document: dict[str, Any], rollout: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_worse_canary_is_rolled_back_and_the_cheaper_one_promoted_without_a_person(tmp_path):
+def test_the_worse_canary_is_rolled_back_and_the_cheaper_one_promoted_without_a_person(
+    tmp_path: Path,
+) -> None:
     done, document = run(tmp_path, "--seed", "5")
 
     assert (done.returncode, document["ok"]) == (0, True), done.stderr
@@ -96,7 +98,7 @@ def test_the_worse_canary_is_rolled_back_and_the_cheaper_one_promoted_without_a_
 
 
 @pytest.mark.slow
-def test_everything_that_happened_is_in_the_database_afterwards(tmp_path):
+def test_everything_that_happened_is_in_the_database_afterwards(tmp_path: Path) -> None:
     _, document = run(tmp_path)
 
     with closing(sqlite3.connect(document["database"])) as database:
@@ -114,7 +116,7 @@ def test_everything_that_happened_is_in_the_database_afterwards(tmp_path):
 
 
 @pytest.mark.slow
-def test_swap_reverses_both_verdicts(tmp_path):
+def test_swap_reverses_both_verdicts(tmp_path: Path) -> None:
     done, document = run(tmp_path, "--swap")
 
     assert done.returncode == 0, done.stderr
@@ -127,7 +129,7 @@ def test_swap_reverses_both_verdicts(tmp_path):
 
 
 @pytest.mark.slow
-def test_identical_arms_are_never_rolled_back(tmp_path):
+def test_identical_arms_are_never_rolled_back(tmp_path: Path) -> None:
     done, document = run(tmp_path, "--identical")
 
     assert done.returncode == 0, done.stderr
@@ -136,12 +138,14 @@ def test_identical_arms_are_never_rolled_back(tmp_path):
 
 
 @pytest.mark.slow
-def test_keep_serves_on_until_it_is_told_to_end_and_then_leaves_nothing_running(tmp_path):
+def test_keep_serves_on_until_it_is_told_to_end_and_then_leaves_nothing_running(
+    tmp_path: Path,
+) -> None:
     with SimulatedModel() as upstream:
         errors = tmp_path / "told.txt"
         with errors.open("w") as told:
             process = subprocess.Popen(
-                command(upstream, "--keep"),
+                command(upstream.base_url, "--keep"),
                 env=environment(tmp_path),
                 stdout=subprocess.DEVNULL,
                 stderr=told,
@@ -153,6 +157,7 @@ def test_keep_serves_on_until_it_is_told_to_end_and_then_leaves_nothing_running(
             code = process.wait(30)
         finally:
             process.kill()
+            process.wait()
 
     assert page.status_code == 200
     assert SUPPORT in page.text
@@ -161,9 +166,11 @@ def test_keep_serves_on_until_it_is_told_to_end_and_then_leaves_nothing_running(
         httpx.get(url)
 
 
-def test_a_server_that_cannot_be_reached_is_reported_and_nothing_keeps_running(tmp_path):
+def test_a_server_that_cannot_be_reached_is_reported_and_nothing_keeps_running(
+    tmp_path: Path,
+) -> None:
     done = subprocess.run(
-        [*command(SimulatedModel())[:4], "--upstream", "http://127.0.0.1:9/v1", "--model", "tiny"],
+        command("http://127.0.0.1:9/v1"),
         env=environment(tmp_path),
         capture_output=True,
         text=True,
