@@ -184,8 +184,8 @@ def test_a_server_that_cannot_be_reached_is_reported_and_nothing_keeps_running(
 
 
 def page_of(text: str) -> str | None:
-    lines = [line for line in text.splitlines() if line.startswith("running until Ctrl-C: ")]
-    return lines[0].split()[3] if lines else None
+    lines = [line for line in text.splitlines() if line.startswith("still running until Ctrl-C: ")]
+    return lines[0].split()[4] if lines else None
 
 
 def wait_for(found: Any, timeout_s: float) -> Any:
