@@ -71,7 +71,7 @@ def acts(*, swap: bool, identical: bool) -> tuple[Act, Act]:
     worse, better = frozenset({ROLLED_BACK}), frozenset({PROMOTED})
     if identical:
         # An open end is no mistake: what must never happen is a rollback.
-        never_back = frozenset({PROMOTED, "running", "promoted", "standby"})
+        never_back = frozenset({PROMOTED, HELD, "running", "promoted", "standby"})
         titles, ends = ("the canary is the control itself",) * 2, (never_back, never_back)
     elif swap:
         titles = (

@@ -109,13 +109,15 @@ class _Story:
             views = await control.rollouts()
         endings = [ending(act, views[act.rollout]) for act in self._acts]
         self._screen.conclude(self.history, endings)
+        floors = ", ".join(str(units) for _, units in STAGES.values())
+        self._screen.say(f"verdicts of a compressed plan: {floors} canary users instead of 200")
         return self._result(endings, traffic, directory)
 
     def _announce(self) -> None:
         say = self._screen.say
         for number, act in enumerate(self._acts, start=1):
             say(f"act {number}: {act.rollout} on {act.route}: {act.title}")
-        shares = ", ".join(f"{share} (>= {units} users)" for share, units in STAGES.values())
+        shares = ", ".join(f"{share} (>= {units} canary users)" for share, units in STAGES.values())
         say(f"compressed plan: {shares}; stages of seconds, wide margins")
         say("  (the plan `standard`: 200 canary users and a day at each share, narrow margins)")
         say(f"scripted votes: {THUMBS_UP:.0%} thumbs up, in both arms alike")
@@ -178,16 +180,17 @@ def _model_server(options: DemoOptions, directory: Path, screen: Screen) -> Iter
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """End the children in order on SIGTERM too."""
+    """End the children in order on SIGTERM and when the terminal closes, too."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {each: signal.signal(each, interrupt) for each in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _say_where(

@@ -3,17 +3,17 @@
 import pytest
 
 from llm_canary.config.load import load
-from llm_canary.demo.project import ORDERS, SUPPORT, Backend, arms, write_project
+from llm_canary.demo.project import ORDERS, SUPPORT, ModelServer, arms, write_project
 
-BACKEND = Backend("http://127.0.0.1:9/v1", "tiny")
+SERVER = ModelServer("http://127.0.0.1:9/v1", "tiny")
 
 
 def plain():
     return arms("tiny", swap=False, identical=False)
 
 
-def loaded(directory, backend=BACKEND, both=None):
-    return load(write_project(directory, backend, both or plain()))
+def loaded(directory, server=SERVER, both=None):
+    return load(write_project(directory, server, both or plain()))
 
 
 def test_the_file_loads_and_both_rollouts_follow_the_compressed_plan(tmp_path):
@@ -65,7 +65,7 @@ def test_identical_lets_the_control_compete_with_itself():
 
 def test_a_key_is_written_as_a_reference(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
-    config = loaded(tmp_path, Backend("https://api.example/v1", "m", "${OPENAI_API_KEY}"))
+    config = loaded(tmp_path, ModelServer("https://api.example/v1", "m", "${OPENAI_API_KEY}"))
 
     assert config.upstreams["model"].api_key == "${OPENAI_API_KEY}"
     assert "sk-very-secret" not in (tmp_path / "canary.yaml").read_text()
@@ -74,7 +74,7 @@ def test_a_key_is_written_as_a_reference(tmp_path, monkeypatch):
 @pytest.mark.parametrize("model", ['a "quoted" name', "with: colon", "ünï"])
 def test_any_model_name_survives_the_file(tmp_path, model):
     config = loaded(
-        tmp_path, Backend(BACKEND.base_url, model), arms(model, swap=False, identical=False)
+        tmp_path, ModelServer(SERVER.base_url, model), arms(model, swap=False, identical=False)
     )
 
     assert config.routes[ORDERS].control.model == model
