@@ -58,17 +58,24 @@ def lan_demets(alpha: float, times: Sequence[float]) -> tuple[float, ...]:
     return tuple(bounds)
 
 
-def crossing(bounds: Sequence[float], times: Sequence[float]) -> float:
-    """Return the probability that driftless Brownian motion crosses one of `bounds` at `times`."""
+def crossing(
+    bounds: Sequence[float], times: Sequence[float], means: Sequence[float] | None = None
+) -> float:
+    """Return the probability that Brownian motion crosses one of `bounds` at `times`.
+
+    `means` are its expected values then; without them it has no drift.
+    """
     crossed, before = 0.0, 0.0
     nodes: NDArray[np.float64] = np.zeros(1)
     mass: NDArray[np.float64] = np.ones(1)
     unit_nodes, unit_weights = _quadrature()
-    for z, t in zip(bounds, times, strict=True):
+    for z, t, mean in zip(bounds, times, means or (0.0,) * len(times), strict=True):
         step = sqrt(t - before)
-        upper = z * sqrt(t)
+        upper = z * sqrt(t) - mean  # nodes are distances from the mean
         crossed += float(mass @ ndtr((nodes - upper) / step))
         low = -_REACH * sqrt(t)
+        if upper <= low:
+            return 1.0
         grid = low + (upper - low) * 0.5 * (unit_nodes + 1.0)
         kernel = np.exp(-0.5 * ((grid[:, None] - nodes) / step) ** 2) / (step * sqrt(2.0 * np.pi))
         mass = (kernel @ mass) * unit_weights * (upper - low) * 0.5

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from scipy.special import ndtr
 
 from llm_canary.errors import DataError
 from llm_canary.stats.boundaries import (
@@ -80,3 +82,23 @@ def test_repeating_the_last_bound_daily_promotes_falsely_in_more_than_a_tenth_of
 def test_impossible_designs_are_refused(call, named):
     with pytest.raises(DataError, match=named):
         call()
+
+
+def test_one_look_is_crossed_with_the_power_of_a_z_test():
+    assert crossing((1.645,), (4.0,), (6.0,)) == pytest.approx(ndtr(3.0 - 1.645), abs=1e-12)
+
+
+@pytest.mark.parametrize("drift", [0.0, 1.5, 4.0])
+def test_a_drift_is_crossed_as_often_as_simulated_paths(drift):
+    rng = np.random.default_rng(3)
+    times = np.array(THIRDS)
+    paths = rng.normal(0.0, np.sqrt(1 / 3), (200_000, 3)).cumsum(axis=1) + drift * times
+    bounds = obrien_fleming(0.04, 3)
+
+    crossed = (paths >= np.array(bounds) * np.sqrt(times)).any(axis=1).mean()
+
+    assert crossing(bounds, THIRDS, (drift * times).tolist()) == pytest.approx(crossed, abs=0.0045)
+
+
+def test_a_mean_far_above_the_bound_is_certain_to_cross():
+    assert crossing((2.0, 2.0), (1.0, 2.0), (50.0, 60.0)) == 1.0
