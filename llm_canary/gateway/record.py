@@ -87,6 +87,7 @@ def _note_assignment(fields: dict[str, Any], exchange: Exchange, snapshot: Snaps
         fields["rollout_id"] = split.rollout_id
         fields["stage"] = split.stage
         fields["share"] = split.share
+        fields["settle_s"] = split.settle_s
     if assignment is not None:
         fields["assigned"] = assignment.role.value
         fields["reason"] = assignment.reason.value

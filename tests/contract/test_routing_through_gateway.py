@@ -40,6 +40,7 @@ def test_a_running_split_serves_both_arms_and_sticks(gateway):
     for event in gateway.writer.wait(40):
         assert event.eligible and event.reason == "hash"
         assert (event.rollout_id, event.stage, event.share) == ("rollout-1", "initial", 0.5)
+        assert event.settle_s == 15.0  # scoring waits for a retry by the client
         assert event.model == {"control": "model-a", "canary": "model-b"}[event.served]
 
 
