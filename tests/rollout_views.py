@@ -3,6 +3,7 @@
 from llm_canary.decision.compare import Comparison
 from llm_canary.decision.gates import GateResult, GateStatus
 from llm_canary.decision.plan import MetricKind
+from llm_canary.metrics.builtin import BUILT_IN
 from llm_canary.rollout.views import DecisionView, RolloutView, StageView
 from llm_canary.routing.table import Variant
 
@@ -51,7 +52,13 @@ def comparison(name="error_rate", kind="guardrail", **changes):
         "margin": 0.01,
         "is_rough": False,
     }
-    return Comparison(metric=name, kind=MetricKind(kind), **(facts | changes))
+    spec = BUILT_IN[name]
+    units = {
+        "unit": spec.unit,
+        "scored_unit": spec.scored_unit,
+        "larger_is_better": spec.larger_is_better,
+    }
+    return Comparison(metric=name, kind=MetricKind(kind), **(units | facts | changes))
 
 
 def gate(compared, status, reason="", **changes):

@@ -163,22 +163,20 @@ def print_metrics(compared: list[dict[str, Any]], gates: list[dict[str, Any]]) -
 
 def _metric(shown: dict[str, Any], status: str) -> tuple[str, ...]:
     from llm_canary.decision.words import change_text, value_text  # noqa: PLC0415
-    from llm_canary.metrics.builtin import metric  # noqa: PLC0415
+    from llm_canary.metrics.spec import Unit  # noqa: PLC0415
 
-    spec = metric(shown["metric"])
+    unit, scored = Unit(shown["unit"]), Unit(shown["scored_unit"])
     counts = _pair([shown["n_control"], shown["n_canary"]])
-    if spec is None or shown["difference"] is None:
+    if shown["difference"] is None:
         values = (shown["control"], shown["canary"])
-        texts = [
-            ABSENT if spec is None or each is None else value_text(spec, each) for each in values
-        ]
+        texts = [ABSENT if each is None else value_text(unit, each) for each in values]
         return (shown["metric"], *texts, ABSENT, ABSENT, ABSENT, ABSENT, counts, status)
     return (
         shown["metric"],
-        value_text(spec, shown["control"]),
-        value_text(spec, shown["canary"]),
-        *(change_text(spec, shown[end]) for end in ("difference", "low", "high")),
-        ABSENT if shown["margin"] is None else change_text(spec, shown["margin"], signed=False),
+        value_text(unit, shown["control"]),
+        value_text(unit, shown["canary"]),
+        *(change_text(scored, shown[end]) for end in ("difference", "low", "high")),
+        ABSENT if shown["margin"] is None else change_text(scored, shown["margin"], signed=False),
         counts,
         status,
     )

@@ -25,6 +25,7 @@ from llm_canary.config.values import (
     expected,
 )
 from llm_canary.decision.plan import MetricKind
+from llm_canary.metrics.spec import Missing
 from llm_canary.routing.table import Anonymous, ContentStore
 
 DEFAULT_UNIT = (
@@ -208,7 +209,9 @@ class RolloutEntry(Entry):
         default={},
         description="segment -> allowed values or {min, max}; everyone else stays on control",
     )
-    protected: list[Name] = Field(default=[], description="segments under fairness rules")
+    protected: list[Name] = Field(
+        default=[], description="segments judged by themselves, for fairness"
+    )
     gates: dict[MetricName, GateEntry] = Field(
         default={}, description="metric -> gate; added to, or overriding, every measured stage"
     )
@@ -291,9 +294,19 @@ class KeyEntry(Entry):
 
 
 class MetricEntry(Entry):
-    """What is known of an outcome metric."""
+    """An outcome metric: the window of a built-in one, or one of your own, sent under its name."""
 
     window: Duration = Field(description="an outcome counts as matured after this time")
+    value: Literal["yes_or_no", "amount"] | None = Field(
+        default=None, description="your own: `yes_or_no` (default) or `amount`, any number"
+    )
+    better: Literal["higher", "lower"] | None = Field(
+        default=None, description="your own: whether `higher` (default) or `lower` is better"
+    )
+    missing: Annotated[Missing, Field(strict=False)] | None = Field(
+        default=None,
+        description="your own: no outcome in time counts as `zero` (default), or as `not_observed`",
+    )
 
 
 class LimitsEntry(Entry):

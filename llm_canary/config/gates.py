@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from llm_canary.config.file import GateEntry
 from llm_canary.config.problems import KeyPath, Problems, did_you_mean, one_of
 from llm_canary.decision.plan import Gate, Margin, MarginUnit, MetricKind
-from llm_canary.metrics.builtin import BUILT_IN
-from llm_canary.metrics.spec import Unit
+from llm_canary.metrics.builtin import BUILT_IN, NET_BENEFIT
+from llm_canary.metrics.spec import Declared, Unit
 
 RUBRIC = "rubric"  # stands for each rubric of the route
-NET_BENEFIT = "net_benefit"
+_NANO = 1e9  # nano-dollars in a dollar
 # Their values arrive in a later release, so their gates have no data until then.
-LATER_METRICS = frozenset(
-    {NET_BENEFIT, "cost_per_resolved", "session_length", "session_bounce", "pairwise_win_rate"}
-)
+LATER_METRICS = frozenset({"session_length", "session_bounce", "pairwise_win_rate"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +62,24 @@ def decides(gates: Iterable[Gate]) -> bool:
     return any(gate.kind is not MetricKind.SECONDARY for gate in gates)
 
 
-def to_gates(gates: Written, known: Iterable[str], problems: Problems) -> tuple[Gate, ...]:
+def to_gates(
+    gates: Written, declared: Mapping[str, Declared], problems: Problems
+) -> tuple[Gate, ...]:
     """Return the gates that are complete; note what the others lack."""
-    names = {*BUILT_IN, *known, *LATER_METRICS, RUBRIC}
+    names = {*BUILT_IN, *declared, NET_BENEFIT, *LATER_METRICS, RUBRIC}
     result = []
     for metric, gate in gates.items():
         if metric not in names and not metric.startswith(f"{RUBRIC}:"):
             do = did_you_mean(metric, names) or "choose another or remove the gate"
             problems.add(gate.path, "there is no such metric", expected=one_of(names), do=do)
-        elif built := _gate(metric, gate, problems):
+        elif built := _gate(metric, gate, declared, problems):
             result.append(built)
     return tuple(result)
 
 
-def _gate(metric: str, gate: WrittenGate, problems: Problems) -> Gate | None:
+def _gate(
+    metric: str, gate: WrittenGate, declared: Mapping[str, Declared], problems: Problems
+) -> Gate | None:
     entry, path = gate.entry, gate.path
     margin = _net_benefit_margin(gate, problems) if metric == NET_BENEFIT else entry.margin
     if entry.kind is None:
@@ -98,9 +100,8 @@ def _gate(metric: str, gate: WrittenGate, problems: Problems) -> Gate | None:
         )
     if margin is None or entry.kind is None:
         return None
-    if not (
-        _margin_fits(metric, gate, margin, problems) and _tolerance_fits(gate, margin, problems)
-    ):
+    unit = _unit_of(metric, declared)
+    if not (_margin_fits(unit, gate, margin, problems) and _tolerance_fits(gate, margin, problems)):
         return None
     return Gate(
         metric=metric,
@@ -122,19 +123,27 @@ def _net_benefit_margin(gate: WrittenGate, problems: Problems) -> Margin | None:
         expected = "`margin_usd` and `value_per_rubric_point_usd`, and no `margin`"
         problems.add(gate.path, wrong, expected=expected)
         return None
-    return Margin(value=entry.margin_usd, unit=MarginUnit.ABSOLUTE)
+    return Margin(value=entry.margin_usd * _NANO, unit=MarginUnit.ABSOLUTE)
 
 
-def _margin_fits(metric: str, gate: WrittenGate, margin: Margin, problems: Problems) -> bool:
-    """Refuse margins in another unit than the metric's: 5 meant as 5 %, 0.5pp of a time."""
+def _unit_of(metric: str, declared: Mapping[str, Declared]) -> Unit | None:
+    """Return the unit in which the metric's margin is written; None when any number may be."""
+    if metric.startswith(RUBRIC):
+        return Unit.RATE
+    if metric in declared:
+        return None if declared[metric].amount else Unit.RATE
     spec = BUILT_IN.get(metric)
-    is_rate = metric.startswith(RUBRIC) or (spec is not None and spec.unit is Unit.RATE)
-    if margin.unit is MarginUnit.RELATIVE or (spec is None and not is_rate):
+    return None if spec is None else spec.unit
+
+
+def _margin_fits(unit: Unit | None, gate: WrittenGate, margin: Margin, problems: Problems) -> bool:
+    """Refuse margins in another unit than the metric's: 5 meant as 5 %, 0.5pp of a time."""
+    if margin.unit is MarginUnit.RELATIVE or unit is None:
         return True
+    is_rate = unit is Unit.RATE
     if is_rate == (margin.value < 1):
         return True
-    unit = "" if spec is None else f" ({spec.unit.value})"
-    wrong = f"a margin of {margin.value:g} is in another unit than the metric{unit}"
+    wrong = f"a margin of {margin.value:g} is in another unit than the metric ({unit.value})"
     expected = "below 1, such as 5pp or 0.05" if is_rate else "10%, or at least 1 of that unit"
     problems.add((*gate.path, "margin"), wrong, expected=expected)
     return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from llm_canary.config.file import PlanEntry, RolloutEntry, StageEntry
 from llm_canary.config.gates import (
@@ -18,6 +18,8 @@ from llm_canary.config.gates import (
 )
 from llm_canary.config.problems import KeyPath, Problems, did_you_mean, one_of, shown
 from llm_canary.decision.plan import Plan, Stage
+from llm_canary.metrics.builtin import NET_BENEFIT
+from llm_canary.metrics.spec import Declared
 
 STANDARD = "standard"
 FULL = "full"
@@ -42,6 +44,13 @@ _STANDARD: dict[str, Any] = {
     "alpha": {"rollback": 0.01, "promote": 0.05},
     "full_cycle": "24h",
 }
+
+
+class Outcomes(NamedTuple):
+    """What the file says of outcome metrics."""
+
+    windows_s: dict[str, float]  # metric -> seconds until an outcome counts as matured
+    declared: dict[str, Declared]  # those that are not built in
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +81,7 @@ def to_plan(
     draft: Draft,
     problems: Problems,
     *,
-    windows_s: dict[str, float],
+    outcomes: Outcomes,
     rollout: tuple[KeyPath, RolloutEntry, Collection[str]] | None = None,
 ) -> Plan:
     """Return the plan; `rollout` (path, entry, the route's rubrics) adds that rollout's gates."""
@@ -86,12 +95,33 @@ def to_plan(
         if _is_measured(stage):
             own = written(stage.gates, (*where, "gates"))
             gates = expand_rubrics(merge(merge(draft.gates, own), over), rubrics)
-        built = to_gates(gates, windows_s, problems)
+        built = to_gates(gates, outcomes.declared, problems)
         if entry:
             _check_gates(built, gates, rubrics, (stage.name, path), problems)
         from_last = len(measured) - measured.index(stage) if stage in measured else 1
         stages.append(_stage(stage, draft.stages, built, min(from_last, _MAX_MARGIN_FACTOR)))
-    return Plan(name=draft.name, stages=tuple(stages), windows_s=windows_s, **draft.options)
+    _check_worth(stages, path or ("plans", draft.name), problems)
+    return Plan(
+        name=draft.name,
+        stages=tuple(stages),
+        declared=outcomes.declared,
+        windows_s=outcomes.windows_s,
+        **draft.options,
+    )
+
+
+def _check_worth(stages: list[Stage], path: KeyPath, problems: Problems) -> None:
+    """Refuse a rubric point that is worth more in one stage: the sums go through all of them."""
+    worth = {
+        gate.value_per_rubric_point_usd
+        for stage in stages
+        for gate in stage.gates
+        if gate.metric == NET_BENEFIT
+    }
+    if len(worth) > 1:
+        wrong = "a rubric point is worth different dollars in different stages"
+        expected = "one `value_per_rubric_point_usd` for the whole plan"
+        problems.add((*path, "gates", NET_BENEFIT), wrong, expected=expected)
 
 
 def check_unused(plan: Plan, path: KeyPath, problems: Problems) -> None:

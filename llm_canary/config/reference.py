@@ -94,7 +94,7 @@ def _kind(field: dict[str, Any]) -> str:
 
 
 def _is_choice(reference_: str) -> bool:
-    return reference_.rpartition("/")[2] in {"Anonymous", "ContentStore", "MetricKind"}
+    return reference_.rpartition("/")[2] in {"Anonymous", "ContentStore", "MetricKind", "Missing"}
 
 
 def _default(field: dict[str, Any], *, is_required: bool) -> str:
@@ -111,13 +111,12 @@ def _default(field: dict[str, Any], *, is_required: bool) -> str:
 
 
 def _metrics() -> str:
-    rows = [
-        f"| {', '.join(f'`{name}`' for name, spec in BUILT_IN.items() if spec.unit is unit)} "
-        f"| {_UNITS[unit]} |"
-        for unit in Unit
-    ]
+    names = {
+        unit: [f"`{name}`" for name, spec in BUILT_IN.items() if spec.unit is unit] for unit in Unit
+    }
+    rows = [f"| {', '.join(own)} | {_UNITS[unit]} |" for unit, own in names.items() if own]
     head = ["| metric | unit of its values |", "|---|---|"]
-    intro = "What a gate can be about, beside `rubric`, `rubric:NAME` and `net_benefit`."
+    intro = "What a gate can be about, beside `rubric`, `rubric:NAME`, `net_benefit` and your own."
     return "\n".join(["### Metrics", "", intro, "", *head, *rows])
 
 

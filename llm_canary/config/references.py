@@ -23,12 +23,15 @@ from llm_canary.config.problems import KeyPath, Problems, did_you_mean, one_of, 
 from llm_canary.config.prompts import Prompt, load_prompt
 from llm_canary.config.rollout_spec import RolloutSpec
 from llm_canary.decision.plan import MetricKind, Plan
+from llm_canary.decision.rules import specs_of
 from llm_canary.errors import ConfigError
-from llm_canary.metrics.builtin import BUILT_IN
+from llm_canary.metrics.builtin import BUILT_IN, NET_BENEFIT
+from llm_canary.metrics.spec import Declared, Missing
 from llm_canary.resources import resource_dir
 from llm_canary.routing.segment import HEADER_PREFIX
 from llm_canary.routing.table import KeyRef, Price, Route, Upstream, Variant
 
+_OWN_METRIC = ("value", "better", "missing")
 _SECTIONS = ("upstreams", "routes", "rollouts", "checks", "plans")
 
 
@@ -228,23 +231,34 @@ class _Resolver:
                 expected = "a JSONL file, relative to the configuration"
                 self._problems.add((*path, "dataset"), wrong, expected=expected)
 
-    def _metrics(self) -> dict[str, float]:
-        """Return outcome metric -> seconds until it counts as matured."""
-        for metric in self._file.metrics:
-            spec = BUILT_IN.get(metric)
+    def _metrics(self) -> plan_rules.Outcomes:
+        declared: dict[str, Declared] = {}
+        for name, entry in self._file.metrics.items():
+            spec = BUILT_IN.get(name)
+            own = [key for key in _OWN_METRIC if getattr(entry, key) is not None]
             if spec is not None and spec.outcome is None:
                 wrong = "the metric is known with the answer, so it has no window"
-                expected = one_of(name for name, one in BUILT_IN.items() if one.outcome)
-                self._problems.add(("metrics", metric), wrong, expected=expected)
-        return {metric: entry.window for metric, entry in self._file.metrics.items()}
+                expected = one_of(each for each, one in BUILT_IN.items() if one.outcome)
+                self._problems.add(("metrics", name), wrong, expected=expected)
+            elif (spec is not None or name == NET_BENEFIT) and own:
+                wrong = f"{name} is built in, so its {' and '.join(own)} cannot be chosen"
+                self._problems.add(("metrics", name, own[0]), wrong, expected="only `window`")
+            elif spec is None and name != NET_BENEFIT:
+                declared[name] = Declared(
+                    amount=entry.value == "amount",
+                    larger_is_better=entry.better != "lower",
+                    missing=entry.missing or Missing.ZERO,
+                )
+        windows_s = {name: entry.window for name, entry in self._file.metrics.items()}
+        return plan_rules.Outcomes(windows_s, declared)
 
     def _plans_and_rollouts(self) -> None:
-        windows_s = self._metrics()
+        outcomes = self._metrics()
         drafts = plan_rules.drafts(self._file.plans, self._names["plans"], self._problems)
         for name, draft in drafts.items():
-            self.out.plans[name] = plan_rules.to_plan(draft, self._problems, windows_s=windows_s)
+            self.out.plans[name] = plan_rules.to_plan(draft, self._problems, outcomes=outcomes)
         for name, entry in self._file.rollouts.items():
-            self._rollout(name, entry, drafts, windows_s)
+            self._rollout(name, entry, drafts, outcomes)
         used = {entry.plan for entry in self._file.rollouts.values()}
         for name in self.out.plans.keys() - used:
             plan_rules.check_unused(self.out.plans[name], ("plans", name), self._problems)
@@ -254,7 +268,7 @@ class _Resolver:
         name: str,
         entry: RolloutEntry,
         drafts: dict[str, plan_rules.Draft],
-        windows_s: dict[str, float],
+        outcomes: plan_rules.Outcomes,
     ) -> None:
         path: KeyPath = ("rollouts", name)
         self._refers((*path, "route"), entry.route, self._names["routes"], "route")
@@ -271,7 +285,7 @@ class _Resolver:
         plan = plan_rules.to_plan(
             drafts[entry.plan],
             self._problems,
-            windows_s=windows_s,
+            outcomes=outcomes,
             rollout=(path, entry, rubrics),
         )
         self._warn(name, plan, entry)
@@ -301,8 +315,9 @@ class _Resolver:
             for gate in stage.gates
             if gate.kind is not MetricKind.SECONDARY
         ]
+        known = specs_of(plan)
         for metric in sorted({gate.metric for gate in gates}):
-            if metric not in BUILT_IN:
+            if metric not in known:
                 self.out.warnings.append(
                     f"rollouts.{name}: gate {metric} has no data in this release, so the rollout "
                     "will wait and then hold; give the gate `kind: secondary` to decide without it"

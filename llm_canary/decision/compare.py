@@ -10,7 +10,7 @@ from llm_canary.decision.evidence import Counts, MetricEvidence, SliceEvidence
 from llm_canary.decision.plan import MetricKind, Plan
 from llm_canary.decision.words import change_text, value_text
 from llm_canary.metrics.freeze import Frozen
-from llm_canary.metrics.spec import MetricSpec, Scale
+from llm_canary.metrics.spec import MetricSpec, Scale, Unit
 from llm_canary.stats.exact import log_e_ratio
 from llm_canary.stats.global_test import average_log_e, restart_log_e
 from llm_canary.stats.mixture import interval, log_e, log_e_three
@@ -22,13 +22,16 @@ ROUGH_BELOW = 50.0  # effective canary units under which an interval is only an 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """What is shown of one metric.
 
-    `control` and `canary` are in the metric's own unit and orientation; `difference`, `low`, `high`
-    and `margin` on the scored scale, where larger is worse (for quantiles: the share of responses
-    above the frozen threshold).
+    `control` and `canary` are in `unit` and the metric's own orientation; `difference`, `low`,
+    `high`, `margin` and `tolerance` in `scored_unit`, where larger is worse (for quantiles: the
+    share of responses above the frozen threshold).
     """
 
     metric: str
     kind: MetricKind
+    unit: Unit = Unit.NUMBER
+    scored_unit: Unit = Unit.NUMBER
+    larger_is_better: bool = False
     n_control: int = 0  # responses scored
     n_canary: int = 0
     units_control: int = 0
@@ -47,15 +50,16 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     first_failures: tuple[int, int, float] | None = None  # canary units, all, expected in canary
 
 
-def compare(
-    spec: MetricSpec, kind: MetricKind, found: MetricEvidence, *, plan: Plan, stage: str
-) -> Comparison:
-    """Return the comparison of one metric; what is not known yet is None."""
-    frozen, state = found.frozen, found.score
+def compare(spec: MetricSpec, kind: MetricKind, found: MetricEvidence) -> Comparison:
+    """Return counts and values of one metric; what is not known yet is None."""
+    state = found.score
     n_eff = effective_canary_units(state)
-    base = Comparison(
+    return Comparison(
         metric=spec.name,
         kind=kind,
+        unit=spec.unit,
+        scored_unit=spec.scored_unit,
+        larger_is_better=spec.larger_is_better,
         n_control=state.n_control,
         n_canary=state.n_canary,
         units_control=state.units_control,
@@ -65,32 +69,40 @@ def compare(
         canary=_value(spec, found, canary=True),
         is_rough=n_eff < ROUGH_BELOW,
     )
+
+
+def with_evidence(
+    base: Comparison, spec: MetricSpec, found: MetricEvidence, *, plan: Plan, stage: str
+) -> Comparison:
+    """Return the comparison with the difference, its interval and the evidence of harm."""
+    frozen, state = found.frozen, found.score
     if frozen is None or effect(state) is None:
         return base
     low, high = _interval(spec, found, frozen, plan)
     margin = frozen.margins.get(stage, frozen.final_margin)
+    per = frozen.per_response
     return msgspec.structs.replace(
         base,
-        difference=effect(state),
-        low=low,
-        high=high,
-        margin=margin if margin > 0.0 else None,
-        tolerance=frozen.tolerance,
+        difference=(effect(state) or 0.0) / per,
+        low=None if low is None else low / per,
+        high=None if high is None else high / per,
+        margin=margin / per if margin > 0.0 else None,
+        tolerance=frozen.tolerance / per,
         threshold=frozen.threshold,
         log_e_harm=harm_log_e(found, frozen),
         first_failures=_first_failures(found) if spec.hard_failure else None,
     )
 
 
-def values_text(spec: MetricSpec, shown: Comparison) -> str:
+def values_text(shown: Comparison) -> str:
     """Return both values and how much worse the canary is, with the interval."""
-    above = ""
+    unit, scored, above = shown.unit, shown.scored_unit, ""
     if shown.threshold is not None:
-        above = f" of responses above {value_text(spec, shown.threshold)}"
+        above = f" of responses above {value_text(unit, shown.threshold)}"
     return (
-        f"control {value_text(spec, shown.control)}, canary {value_text(spec, shown.canary)}, "
-        f"worse by {change_text(spec, shown.difference)}{above} "
-        f"[{change_text(spec, shown.low)}, {change_text(spec, shown.high)}]"
+        f"control {value_text(unit, shown.control)}, canary {value_text(unit, shown.canary)}, "
+        f"worse by {change_text(scored, shown.difference)}{above} "
+        f"[{change_text(scored, shown.low)}, {change_text(scored, shown.high)}]"
     )
 
 
@@ -173,8 +185,16 @@ def _interval(
 def _value(spec: MetricSpec, found: MetricEvidence, *, canary: bool) -> float | None:
     if spec.scale is Scale.QUANTILE:
         return found.quantiles[canary]
-    mean = _mean(found.score, canary=canary)
-    return 1.0 - mean if spec.larger_is_better and mean is not None else mean
+    mean, frozen = _mean(found.score, canary=canary), found.frozen
+    if mean is None:
+        return None
+    if spec.scale is Scale.RATIO:
+        n = found.score.n_canary if canary else found.score.n_control
+        total = found.denominators[canary]
+        return None if frozen is None or not total else (frozen.ratio or 0.0) + mean * n / total
+    if spec.larger_is_better:
+        return 1.0 - mean if spec.is_binary else -mean
+    return mean
 
 
 def _mean(state: ScoreState, *, canary: bool) -> float | None:

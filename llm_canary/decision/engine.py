@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 
 from llm_canary.decision.compare import Comparison, values_text
-from llm_canary.decision.evidence import Evidence
+from llm_canary.decision.evidence import Evidence, refuse_unusable
 from llm_canary.decision.gates import (
     SMALL_HARM,
     GateResult,
@@ -38,7 +38,6 @@ from llm_canary.decision.harm import Alarm, Process, alarm, flagged_segments, ha
 from llm_canary.decision.health import Problem, problems
 from llm_canary.decision.plan import MetricKind, Plan, Stage, stage_index
 from llm_canary.decision.words import duration_text
-from llm_canary.metrics.builtin import metric
 
 
 class Verdict(StrEnum):
@@ -65,12 +64,20 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     shown: dict[str, str] = {}  # metrics shown not inferior in this stage, and how
 
 
-def decide(plan: Plan, evidence: Evidence) -> Decision:
-    """Return what should happen to the rollout now."""
+def decide(plan: Plan, evidence: Evidence, *, in_full: bool = True) -> Decision:
+    """Return what should happen to the rollout now.
+
+    The intervals and e-values of each metric decide nothing and take half of the time; a rehearsal
+    of many rollouts leaves them out (`in_full` False).
+
+    Raises DataError when the evidence holds a number that cannot be.
+    """
+    if in_full:
+        refuse_unusable(evidence)
     stage = plan.stages[stage_index(plan, evidence.stage)]
     unhealthy = problems(plan, stage, evidence)
     look = _look(plan, stage, evidence, unhealthy)
-    shown = comparisons(plan, evidence)
+    shown = comparisons(plan, evidence, in_full=in_full)
     gates = evaluate(plan, stage, evidence, look, shown) if stage.is_measured else ()
     distrusted = {each.metric for each in unhealthy if each.metric is not None}
     known: dict[str, Any] = {
@@ -164,7 +171,7 @@ def _segments(evidence: Evidence, running: list[Process]) -> list[tuple[str, str
             f"segment:{each.slice}:{each.metric}",
             f"segment {each.slice} is worse in {each.metric} (false discovery rate 10 %)",
         )
-        for each in flagged_segments(running)
+        for each in flagged_segments(running, evidence.protected)
     ]
     return [each for each in found if each[0] not in evidence.progress.accepted]
 
@@ -186,9 +193,8 @@ def _rollback(harm: Alarm, known: dict[str, Any]) -> Decision:
 
 
 def _accused(each: Process, shown: Comparison | None) -> str:
-    spec = metric(each.metric)
     where = "" if each.slice == "all" else f" in {each.slice}"
-    if spec is None or shown is None:
+    if shown is None:
         return f"global_harm: {each.metric}{where} is worse"
     first = ""
     if shown.first_failures is not None:
@@ -197,6 +203,6 @@ def _accused(each: Process, shown: Comparison | None) -> str:
             f"; {canary} of {total} units with a failure are in the canary, expected {expected:.1f}"
         )
     return (
-        f"global_harm: {each.metric}{where} is worse; over all {values_text(spec, shown)}, "
+        f"global_harm: {each.metric}{where} is worse; over all {values_text(shown)}, "
         f"n {shown.n_control:,} and {shown.n_canary:,}{first}"
     )

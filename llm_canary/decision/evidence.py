@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from math import isfinite
 
 import msgspec
 
@@ -60,6 +61,7 @@ class MetricEvidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     stage_i: float = 0.0
     snapshots: tuple[tuple[float, float], ...] = ()  # (S, running maximum of V) at restarts
     quantiles: tuple[float | None, float | None] = (None, None)  # as observed, quantile metrics
+    denominators: tuple[float, float] = (0.0, 0.0)  # sums, of ratios
     segments: tuple[SliceEvidence, ...] = ()
 
 
@@ -92,6 +94,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     progress: Progress
     health: HealthFacts
     metrics: tuple[MetricEvidence, ...]
+    protected: tuple[str, ...] = ()  # those of `segments` under fairness rules
     format: int = EVIDENCE_FORMAT
 
 
@@ -116,3 +119,29 @@ def encode_plan(plan: Plan) -> bytes:
 def digest(plan: bytes, evidence: bytes) -> str:
     """Return the SHA-256 that ties a decision to the plan and the evidence it was made from."""
     return hashlib.sha256(plan + b"\n" + evidence).hexdigest()
+
+
+def refuse_unusable(evidence: Evidence) -> None:
+    """Raise DataError when a number of the evidence is not finite, or a count is negative."""
+    if found := _unusable(msgspec.to_builtins(evidence)):
+        path, value = found
+        raise DataError(
+            f"evidence{path} is {value!r}, and numbers must be finite and counts not negative; "
+            "nothing is decided from it: start a new rollout, and report this as a bug"
+        )
+
+
+def _unusable(node: object) -> tuple[str, float] | None:
+    """Return path and value of the first such number."""
+    if isinstance(node, float):
+        return None if isfinite(node) else ("", node)
+    if isinstance(node, int):
+        return ("", node) if node < 0 else None
+    if isinstance(node, dict):
+        pairs = list(node.items())
+    else:
+        pairs = list(enumerate(node)) if isinstance(node, list | tuple) else []
+    for key, each in pairs:
+        if found := _unusable(each):
+            return f".{key}{found[0]}", found[1]
+    return None

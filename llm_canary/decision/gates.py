@@ -20,18 +20,19 @@ from llm_canary.decision.compare import (
     is_within_final_margin,
     is_worse_than_tolerated,
     values_text,
+    with_evidence,
 )
 from llm_canary.decision.evidence import Evidence, MetricEvidence
 from llm_canary.decision.plan import Gate, MetricKind, Plan, Stage
-from llm_canary.decision.rules import AV_PART, alpha_promote, kinds, measured
+from llm_canary.decision.rules import AV_PART, alpha_promote, kinds, measured, specs_of
 from llm_canary.decision.words import change_text
-from llm_canary.metrics.builtin import metric
 from llm_canary.metrics.freeze import MIN_BASELINE, Frozen
 from llm_canary.metrics.spec import MetricSpec
 from llm_canary.stats.boundaries import obrien_fleming
 from llm_canary.stats.mixture import log_e
 
 LOOKS = 3
+MIN_ANSWERS = 30  # units that answered, for metrics of which only some responses tell
 SMALL_HARM = "small_harm"
 
 
@@ -89,23 +90,27 @@ def evaluate(
     """Return the result of every gate of the stage; `shown` are the comparisons of all metrics."""
     by_name = {each.metric: each for each in evidence.metrics}
     compared = {each.metric: each for each in shown}
+    specs = specs_of(plan)
     return tuple(
         _Gate(plan, stage, evidence, look, gate).result(
-            by_name.get(gate.metric), compared.get(gate.metric)
+            specs.get(gate.metric), by_name.get(gate.metric), compared.get(gate.metric)
         )
         for gate in stage.gates
     )
 
 
-def comparisons(plan: Plan, evidence: Evidence) -> tuple[Comparison, ...]:
+def comparisons(plan: Plan, evidence: Evidence, *, in_full: bool = True) -> tuple[Comparison, ...]:
     """Return every metric of the plan side by side, those of other stages too."""
     found = []
-    of = kinds(plan)
+    of, specs = kinds(plan), specs_of(plan)
     for each in evidence.metrics:
-        spec = metric(each.metric)
+        spec = specs.get(each.metric)
         if spec is not None:
             kind = of.get(each.metric, MetricKind.SECONDARY)
-            found.append(compare(spec, kind, each, plan=plan, stage=evidence.stage))
+            shown = compare(spec, kind, each)
+            if in_full:
+                shown = with_evidence(shown, spec, each, plan=plan, stage=evidence.stage)
+            found.append(shown)
     return tuple(found)
 
 
@@ -121,8 +126,9 @@ class _Gate:
         self._look = look
         self._gate = gate
 
-    def result(self, found: MetricEvidence | None, shown: Comparison | None) -> GateResult:
-        spec = metric(self._gate.metric)
+    def result(
+        self, spec: MetricSpec | None, found: MetricEvidence | None, shown: Comparison | None
+    ) -> GateResult:
         if spec is None or found is None or shown is None:
             nothing = Comparison(metric=self._gate.metric, kind=self._gate.kind)
             return self._as(GateStatus.NO_DATA, "nothing measures it in this release", nothing)
@@ -168,7 +174,7 @@ class _Gate:
         self, spec: MetricSpec, found: MetricEvidence, frozen: Frozen, shown: Comparison
     ) -> GateResult:
         alpha = self._plan.alpha_rollback
-        numbers = _numbers(spec, shown)
+        numbers = _numbers(shown)
         is_worse = is_worse_than_tolerated(found, frozen, alpha)
         is_within = is_within_final_margin(found, frozen, alpha)
         accepted = f"{SMALL_HARM}:{spec.name}" in self._evidence.progress.accepted
@@ -206,8 +212,11 @@ class _Gate:
     ) -> str | None:
         state = found.score
         n_eff = state.i**2 / state.qq if state.qq > 0.0 else 0.0
-        if n_eff < self._stage.min_units:
-            return f"{n_eff:.0f} of at least {self._stage.min_units} effective canary units"
+        least = self._stage.min_units
+        if spec.is_conditional:
+            least = min(least, MIN_ANSWERS)
+        if n_eff < least:
+            return f"{n_eff:.0f} of at least {least} effective canary units"
         needed = -log(self._plan.alpha_promote) * frozen.span / margin
         if state.units_canary < needed:
             return f"{state.units_canary} of at least {needed:.0f} canary units for this margin"
@@ -217,13 +226,15 @@ class _Gate:
                 return "no canary response in the last stage itself"
             own = found.stage_s / found.stage_i
             if own > margin:
-                return f"the last stage's own difference is {change_text(spec, own)}"
+                text = change_text(spec.scored_unit, own / frozen.per_response)
+                return f"the last stage's own difference is {text}"
         return None
 
 
-def _numbers(spec: MetricSpec, shown: Comparison) -> str:
+def _numbers(shown: Comparison) -> str:
     return (
-        f"{values_text(spec, shown)}, margin {change_text(spec, shown.margin, signed=False)}, "
+        f"{values_text(shown)}, "
+        f"margin {change_text(shown.scored_unit, shown.margin, signed=False)}, "
         f"n {shown.n_control:,} and {shown.n_canary:,}"
     )
 

@@ -1,13 +1,14 @@
 """The one alarm over all metrics and segments: the weighted average of their e-values.
 
 Weights are fixed with the plan: half on the metrics over all units, half on the segments (all of it
-on the former when none are configured); within a segment the k-th value seen weighs
-1/((k+1)(k+2)), so that nobody needs to know the values beforehand. Absent ones count as 1.
+on the former when none are configured). Protected segments, if there are any, have half of the
+segments' half for themselves. Within a segment the k-th value seen weighs 1/((k+1)(k+2)), so that
+nobody needs to know the values beforehand. Absent ones count as 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import exp, log
 
 import msgspec
@@ -15,10 +16,10 @@ import msgspec
 from llm_canary.decision.compare import harm_log_e, is_within_final_margin, segment_log_e
 from llm_canary.decision.evidence import Evidence, MetricEvidence
 from llm_canary.decision.plan import MetricKind, Plan
-from llm_canary.decision.rules import deciding, kinds
-from llm_canary.metrics.builtin import metric
+from llm_canary.decision.rules import deciding, kinds, specs_of
 from llm_canary.stats.exact import log_e_ratio
 from llm_canary.stats.global_test import average_log_e, e_bh
+from llm_canary.stats.score import ScoreState
 
 SEGMENT_FDR = 0.10
 
@@ -56,7 +57,7 @@ def hard_alarm(plan: Plan, evidence: Evidence) -> Alarm:
     Only first failures count, against the split of units as it was observed, not as it was meant:
     so an arm that merely gets too many or too few units is not accused.
     """
-    of = kinds(plan)
+    of, specs = kinds(plan), specs_of(plan)
     split = {
         each.share: each.canary / each.total
         for each in evidence.health.new_units
@@ -65,7 +66,7 @@ def hard_alarm(plan: Plan, evidence: Evidence) -> Alarm:
     by_name = {each.metric: each for each in evidence.metrics}
     found = []
     for name in deciding(plan):
-        spec, each = metric(name), by_name.get(name)
+        spec, each = specs.get(name), by_name.get(name)
         if spec is None or each is None or not spec.hard_failure:
             continue
         first = [one for one in each.first if one.share in split]
@@ -91,42 +92,66 @@ def processes(plan: Plan, evidence: Evidence) -> list[Process]:
     names = deciding(plan)
     by_name = {each.metric: each for each in evidence.metrics}
     overall = overall_weight(plan, evidence)
-    per_segment = 0.5 / max(len(names) * len(evidence.segments), 1)
+    weights = {name: each / len(names) for name, each in _segment_weights(evidence).items()}
     found: list[Process] = []
     for name in names:
         each = by_name.get(name)
-        if each is None or each.frozen is None:
+        if each is None or each.frozen is None or not _is_in_both_arms(each.score):
             continue
         if not is_within_final_margin(each, each.frozen, plan.alpha_rollback):
             log_e = harm_log_e(each, each.frozen)
             found.append(Process(metric=name, slice="all", weight=overall, log_e=log_e))
-        found += _of_segments(each, evidence.segments, per_segment)
+        found += _of_segments(each, weights)
     return found
 
 
-def flagged_segments(found: Sequence[Process]) -> tuple[Process, ...]:
-    """Return the segments that are worse at a false discovery rate of 10 % (e-BH)."""
-    own = [each for each in found if each.slice != "all"]
-    if not own:
-        return ()
-    rejected = e_bh([each.log_e for each in own], q=SEGMENT_FDR, total=len(own))
-    return tuple(own[index] for index in rejected)
+def _segment_weights(evidence: Evidence) -> dict[str, float]:
+    """Return the weight of each segment, over all metrics."""
+    protected = evidence.protected
+    others = [name for name in evidence.segments if name not in protected]
+    families = [family for family in (protected, others) if family]
+    return {name: 0.5 / len(families) / len(family) for family in families for name in family}
 
 
-def _of_segments(
-    each: MetricEvidence, segments: tuple[str, ...], per_segment: float
-) -> list[Process]:
+def flagged_segments(
+    found: Sequence[Process], protected: Collection[str] = ()
+) -> tuple[Process, ...]:
+    """Return the segments that are worse at a false discovery rate of 10 % (e-BH).
+
+    The protected ones are a family of their own, so that many others do not dilute them.
+    """
+    families: tuple[list[Process], list[Process]] = ([], [])
+    for each in found:
+        if each.slice != "all":
+            families[each.slice.partition("=")[0] in protected].append(each)
+    return tuple(
+        own[index]
+        for own in reversed(families)
+        if own
+        for index in e_bh([each.log_e for each in own], q=SEGMENT_FDR, total=len(own))
+    )
+
+
+def _is_in_both_arms(score: ScoreState) -> bool:
+    """Say whether there is anything to compare.
+
+    The score of one arm alone measures how far its frozen centre is off, not the canary.
+    """
+    return score.n_control > 0 and score.n_canary > 0
+
+
+def _of_segments(each: MetricEvidence, weights: Mapping[str, float]) -> list[Process]:
     if each.frozen is None:
         return []
     return [
         Process(
             metric=each.metric,
             slice=f"{part.segment}={part.value}",
-            weight=per_segment / ((part.rank + 1) * (part.rank + 2)),
+            weight=weights[part.segment] / ((part.rank + 1) * (part.rank + 2)),
             log_e=segment_log_e(part, each.frozen),
         )
         for part in each.segments
-        if part.segment in segments
+        if part.segment in weights and _is_in_both_arms(part.score)
     ]
 
 

@@ -11,9 +11,9 @@ import msgspec
 
 from llm_canary.decision.evidence import Evidence, MetricEvidence
 from llm_canary.decision.plan import Plan, Stage
-from llm_canary.decision.rules import deciding
+from llm_canary.decision.rules import deciding, specs_of
 from llm_canary.decision.words import duration_text
-from llm_canary.metrics.builtin import metric, response_rate_of
+from llm_canary.metrics.builtin import response_rate_of
 from llm_canary.stats.global_test import average_log_e
 from llm_canary.stats.mixture import log_e_three
 from llm_canary.stats.srm import log_e_srm
@@ -118,10 +118,10 @@ def _models(evidence: Evidence) -> list[Problem]:
 
 
 def _selection(plan: Plan, evidence: Evidence) -> list[Problem]:
-    by_name = {each.metric: each for each in evidence.metrics}
+    by_name, specs = {each.metric: each for each in evidence.metrics}, specs_of(plan)
     found = []
     for name in deciding(plan):
-        spec = metric(name)
+        spec = specs.get(name)
         if spec is None or not spec.is_conditional:
             continue
         companion = by_name.get(response_rate_of(name))

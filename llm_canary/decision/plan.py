@@ -6,6 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
+from llm_canary.metrics.spec import Declared
+
 
 class MetricKind(StrEnum):
     """What a gate's failure means."""
@@ -66,6 +68,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         15.0  # every response waits this long for an SDK's retry, which counts with it
     )
     max_per_unit_day: int = 50
+    declared: dict[str, Declared] = {}  # outcome metrics of the configuration
     windows_s: dict[str, float] = {}  # outcome metric -> seconds after which it counts as matured
 
 

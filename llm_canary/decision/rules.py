@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from llm_canary.decision.plan import Gate, MarginUnit, MetricKind, Plan, Stage
-from llm_canary.metrics.builtin import metric, response_rate_of
+from llm_canary.metrics.builtin import (
+    BUILT_IN,
+    NET_BENEFIT,
+    declared_metrics,
+    net_benefit,
+    response_rate_of,
+)
 from llm_canary.metrics.freeze import Rule, StageMargin
 from llm_canary.metrics.spec import MetricSpec
 
@@ -21,8 +27,9 @@ def kinds(plan: Plan) -> dict[str, MetricKind]:
     found: dict[str, MetricKind] = {}
     for stage in measured(plan):
         for gate in stage.gates:
-            known = found.get(gate.metric, gate.kind)
-            found[gate.metric] = min(known, gate.kind, key=order.index)
+            known = found.setdefault(gate.metric, gate.kind)
+            if known is not gate.kind:
+                found[gate.metric] = min(known, gate.kind, key=order.index)
     return found
 
 
@@ -32,18 +39,26 @@ def deciding(plan: Plan) -> tuple[str, ...]:
 
 
 def specs_of(plan: Plan) -> dict[str, MetricSpec]:
-    """Return the metrics to accumulate, with the companions that watch who answers."""
-    found: dict[str, MetricSpec] = {}
-    for name in kinds(plan):
-        spec = metric(name)
-        if spec is None:
-            continue
-        found[name] = spec
-        if spec.is_conditional:
-            companion = metric(response_rate_of(name))
-            if companion is not None:
-                found[companion.name] = companion
-    return found
+    """Return the metrics to accumulate, with the companions that watch who answers.
+
+    A gate whose metric nothing measures is left out.
+    """
+    return {spec.name: spec for name in kinds(plan) for spec in _specs(plan, name)}
+
+
+def _specs(plan: Plan, name: str) -> tuple[MetricSpec, ...]:
+    if name == NET_BENEFIT:
+        worth = next(
+            gate.value_per_rubric_point_usd or 0.0
+            for stage in measured(plan)
+            for gate in stage.gates
+            if gate.metric == name
+        )
+        return net_benefit(worth * 1e9)
+    if name in plan.declared:
+        return declared_metrics(name, plan.declared[name])
+    own, companion = BUILT_IN.get(name), BUILT_IN.get(response_rate_of(name))
+    return tuple(each for each in (own, companion) if each is not None)
 
 
 def window_s(plan: Plan, spec: MetricSpec) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 from llm_canary.decision.words import value_text
 from llm_canary.demo.script import Act
-from llm_canary.metrics.builtin import metric
+from llm_canary.metrics.spec import Unit
 
 ROBOT = "robot"
 _VERBS = {"promote": "promoted", "rollback": "rolled back", "hold": "held"}
@@ -109,8 +109,6 @@ def _evidence(
 
 
 def _arms(name: str, compared: Mapping[str, Any]) -> str:
-    spec = metric(name)
-    if spec is None:
-        return name
-    control, canary = (value_text(spec, compared.get(arm)) for arm in ("control", "canary"))
+    unit = Unit(compared["unit"])
+    control, canary = (value_text(unit, compared.get(arm)) for arm in ("control", "canary"))
     return f"{name} {control} -> {canary}"

@@ -8,19 +8,17 @@ and latency), and while the control is still being watched to fix the metric's n
 from __future__ import annotations
 
 from bisect import bisect_right
-from math import isfinite
 
 import msgspec
 
 from llm_canary.metrics.freeze import MAX_BASELINE, MIN_BASELINE, Rule, freeze, scored
-from llm_canary.metrics.spec import PRIOR_RESPONSES, MetricSpec, ResponseFacts
+from llm_canary.metrics.spec import PRIOR_RESPONSES, MetricSpec, ResponseFacts, Scale
 from llm_canary.metrics.state import (
     ALL,
     MetricState,
     Rollup,
     UnitMetric,
     UnitState,
-    add_scores,
     raise_maxima,
 )
 from llm_canary.stats.histogram import bin_of
@@ -31,6 +29,7 @@ SNAPSHOT_S = 21_600.0  # restarts of the watch for harm that begins late
 MIN_BUCKET_UNITS = 50
 MAX_SEGMENT_VALUES = 24
 OTHER = "other"
+LARGEST = 1e50  # what is larger has no variance that a float could hold, and is refused
 KNOWN_AFTER = 20  # responses of an arm, after which a further reported model is a change
 
 
@@ -79,9 +78,10 @@ def enter(
         totals.over_cap[arm] += 1
         return False
     unit.days[day] = unit.days.get(day, 0) + 1
+    cells = rollup.pending.setdefault((unit.slices or (), response.stage), {})
     for spec in specs.values():
         if spec.outcome is None:
-            _score(rollup, unit, response, spec, settings)
+            _score(rollup, unit, response, spec, settings, cells)
     return True
 
 
@@ -93,11 +93,13 @@ def mature(
     settings: Settings,
 ) -> None:
     """Score the outcome of a response whose window has closed."""
-    _score(rollup, unit, response, spec, settings)
+    cells = rollup.pending.setdefault((unit.slices or (), response.stage), {})
+    _score(rollup, unit, response, spec, settings, cells)
 
 
 def look(rollup: Rollup, specs: dict[str, MetricSpec], at_s: float) -> None:
     """Prepare the sums for a decision: running maxima and, every six hours, a restart point."""
+    rollup.flush()
     for (name, slice_), state in rollup.slices.items():
         frozen, spec = rollup.metric(name).frozen, specs.get(name)
         if frozen is None or spec is None:
@@ -177,29 +179,77 @@ def _score(
     response: Response,
     spec: MetricSpec,
     settings: Settings,
+    cells: dict[str, ScoreState],
 ) -> None:
-    arm, state = int(response.canary), rollup.metric(spec.name)
-    if not spec.applies(response.facts):
+    state = rollup.metric(spec.name)
+    number = _number(state, response, spec, settings)
+    if number is None:
         return
+    own = unit.metrics.get(spec.name)
+    if own is None:
+        own = unit.metrics[spec.name] = UnitMetric()
+    score = cells.get(spec.name)
+    if score is None:
+        score = cells[spec.name] = ScoreState()
+    bucket = int(response.at_s // settings.bucket_s)
+    update(
+        score,
+        own.row,
+        canary=response.canary,
+        share=response.share,
+        value=number,
+        centre=_centre(state, spec, bucket),
+        binary=spec.is_binary,
+    )
+    if spec.hard_failure and number == 1.0 and not own.has_failed:
+        own.has_failed = True
+        _note_first(rollup, unit, response, spec)
+    if not response.canary:
+        _collect(state, own, spec, bucket, number)
+
+
+def _number(
+    state: MetricState, response: Response, spec: MetricSpec, settings: Settings
+) -> float | None:
+    """Return the number to be scored; None when there is none, and count why."""
+    facts, arm = response.facts, int(response.canary)
+    if not spec.applies(facts):
+        return None
     state.applicable[arm] += 1
-    value = spec.value(response.facts)
+    value = spec.value(facts)
     if value is None:
-        return
-    if not isfinite(value) or value < 0.0 or (spec.outcome and value not in (0.0, 1.0)):
+        return None
+    if not _is_usable(spec, value):
         state.refused += 1
-        return
+        return None
     state.observed[arm] += 1
-    if not spec.is_binary or spec.needs_baseline:
+    if spec.is_counted:
         _count(state, arm, value)
+    denominator = 1.0 if spec.denominator is None else spec.denominator(facts)
     if state.frozen is None:
-        _calibrate(state, response, spec, settings, value)
+        _calibrate(state, response, spec, settings, (value, denominator))
         if spec.needs_baseline:
             state.calibrating[arm] += 1
-            return
+            return None
     if spec.skips_warm_up and _is_warming_up(response, settings):
         state.warming_up[arm] += 1
-        return
-    _add(rollup, unit, response, spec, settings, value)
+        return None
+    if spec.denominator is not None:
+        state.denominator[arm] += denominator
+    return value if state.frozen is None else scored(spec, state.frozen, value, denominator)
+
+
+def _is_usable(spec: MetricSpec, value: float) -> bool:
+    if spec.scale is Scale.RATE:
+        return value in (0.0, 1.0)
+    return abs(value) <= LARGEST and (value >= 0.0 or spec.is_signed)
+
+
+def _note_first(rollup: Rollup, unit: UnitState, response: Response, spec: MetricSpec) -> None:
+    for slice_ in (ALL, *(unit.slices or ())):
+        first = rollup.slice(spec.name, slice_).first.setdefault(response.share, [0, 0])
+        first[0] += response.canary
+        first[1] += 1
 
 
 def _count(state: MetricState, arm: int, value: float) -> None:
@@ -211,20 +261,28 @@ def _count(state: MetricState, arm: int, value: float) -> None:
 
 
 def _calibrate(
-    state: MetricState, response: Response, spec: MetricSpec, settings: Settings, value: float
+    state: MetricState,
+    response: Response,
+    spec: MetricSpec,
+    settings: Settings,
+    pair: tuple[float, float],
 ) -> None:
     rule = settings.rules.get(spec.name, Rule())
     if not spec.needs_baseline and not any(m.relative for m in rule.stages.values()):
         state.frozen = freeze(spec, rule, state.baseline)
     else:
         if not response.canary:
-            state.baseline.append(value)
+            state.baseline.append(pair[0])
+            state.denominators.append(pair[1])
         seen = len(state.baseline)
         has_waited = response.at_s - settings.started_at_s >= settings.calibrate_s
-        if seen >= MAX_BASELINE or (seen >= MIN_BASELINE and has_waited):
-            state.frozen = freeze(spec, rule, state.baseline)
+        is_full = seen >= MAX_BASELINE
+        if is_full and not any(state.denominators):
+            state.baseline, state.denominators = [], []  # nothing yet to divide by: begin again
+        elif is_full or (seen >= MIN_BASELINE and has_waited and any(state.denominators)):
+            state.frozen = freeze(spec, rule, state.baseline, state.denominators)
     if state.frozen is not None:
-        state.baseline = []
+        state.baseline, state.denominators = [], []
 
 
 def _is_warming_up(response: Response, settings: Settings) -> bool:
@@ -234,47 +292,10 @@ def _is_warming_up(response: Response, settings: Settings) -> bool:
     return response.at_s < settings.share_changes_s[position - 1] + settings.warmup_s
 
 
-def _add(
-    rollup: Rollup,
-    unit: UnitState,
-    response: Response,
-    spec: MetricSpec,
-    settings: Settings,
-    value: float,
-) -> None:
-    state = rollup.metric(spec.name)
-    own = unit.metrics.setdefault(spec.name, UnitMetric())
-    bucket = int(response.at_s // settings.bucket_s)
-    number = value if state.frozen is None else scored(spec, state.frozen, value)
-    centre = _centre(state, spec, bucket)
-    delta = ScoreState()
-    update(
-        delta,
-        own.row,
-        canary=response.canary,
-        share=response.share,
-        value=number,
-        centre=centre,
-        binary=spec.is_binary,
-    )
-    is_first = spec.hard_failure and number == 1.0 and not own.has_failed
-    own.has_failed = own.has_failed or is_first
-    for slice_ in (ALL, *(unit.slices or ())):
-        part = rollup.slice(spec.name, slice_)
-        add_scores(part.score, delta)
-        if is_first:
-            first = part.first.setdefault(response.share, [0, 0])
-            first[0] += response.canary
-            first[1] += 1
-    stage = state.stages.setdefault(response.stage, [0.0, 0.0])
-    stage[0] += delta.s
-    stage[1] += delta.i
-    if not response.canary:
-        _collect(state, own, spec, bucket, number)
-
-
 def _centre(state: MetricState, spec: MetricSpec, bucket: int) -> float:
     """Return the control's mean that was known when the bucket of the request began."""
+    if state.centres and bucket >= state.centres[-1][0]:
+        return state.centres[-1][1]
     position = bisect_right(state.centres, bucket, key=lambda entry: entry[0])
     if position:
         return state.centres[position - 1][1]

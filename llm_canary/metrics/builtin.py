@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isfinite
+from math import isfinite, nan
 
-from llm_canary.metrics.spec import MetricSpec, Missing, ResponseFacts, Scale, Unit
+from llm_canary.metrics.spec import Declared, MetricSpec, Missing, ResponseFacts, Scale, Unit
 
 _UNSEEN = frozenset({"client_cancelled", "rejected"})  # the client left, or no variant was chosen
 _FAILED = frozenset({"upstream_error", "truncated", "timeout"})
-_THUMBS = "thumbs"
+_THUMBS, _TASK = "thumbs", "task_completed"
+NET_BENEFIT, QUALITY = "net_benefit", "quality"
 _HOUR_S, _DAY_S = 3_600.0, 86_400.0
 _UNCACHED_BELOW_SHARE = 0.5  # a small canary has a cold prompt cache
 
@@ -21,7 +22,7 @@ def metric(name: str) -> MetricSpec | None:
 
 def response_rate_of(name: str) -> str:
     """Return the name of the companion that counts how often the conditional metric is observed."""
-    return _COMPANIONS[name]
+    return _COMPANIONS.get(name, f"{name}_response_rate")
 
 
 def has_failed(facts: ResponseFacts) -> bool:
@@ -70,12 +71,26 @@ def _cost(facts: ResponseFacts) -> float | None:
     return float(cost)
 
 
-def _of_outcome(name: str, *, good_is: float) -> Callable[[ResponseFacts], float | None]:
+def _of_yes_or_no(
+    name: str, *, better: bool, is_zero: bool
+) -> Callable[[ResponseFacts], float | None]:
     def value(facts: ResponseFacts) -> float | None:
-        given = facts.outcomes.get(name)
+        given = facts.outcomes.get(name, 0.0 if is_zero else None)
         if given is None or facts.terminal in _UNSEEN:
             return None
-        return float((given > 0.0) != (good_is > 0.0))
+        if given not in (0.0, 1.0):
+            return nan  # neither yes nor no: refused and counted, not guessed
+        return float((given > 0.0) != better)
+
+    return value
+
+
+def _of_amount(
+    name: str, sign: float, absent: float | None
+) -> Callable[[ResponseFacts], float | None]:
+    def value(facts: ResponseFacts) -> float | None:
+        given = facts.outcomes.get(name, absent)
+        return None if given is None or facts.terminal in _UNSEEN else sign * given
 
     return value
 
@@ -129,20 +144,10 @@ def _has_schema(facts: ResponseFacts) -> bool:
     return facts.schema_expected
 
 
-def _asked(name: str, outcome: str, window_s: float, prior: float) -> tuple[MetricSpec, MetricSpec]:
-    """Return a metric of those who answer, and the companion that counts who does."""
-    answered = MetricSpec(
-        name=name,
-        unit=Unit.RATE,
-        scale=Scale.RATE,
-        value=_of_outcome(outcome, good_is=1.0),
-        larger_is_better=True,
-        outcome=outcome,
-        window_s=window_s,
-        prior=prior,
-    )
-    companion = MetricSpec(
-        name=_COMPANIONS[name],
+def _response_rate(name: str, outcome: str, window_s: float) -> MetricSpec:
+    """Return the companion that counts who answers."""
+    return MetricSpec(
+        name=response_rate_of(name),
         unit=Unit.RATE,
         scale=Scale.RATE,
         value=_is_given(outcome),
@@ -152,7 +157,71 @@ def _asked(name: str, outcome: str, window_s: float, prior: float) -> tuple[Metr
         missing=Missing.ZERO,
         prior=0.9,
     )
-    return answered, companion
+
+
+def _asked(name: str, outcome: str, window_s: float, prior: float) -> tuple[MetricSpec, MetricSpec]:
+    """Return a metric of those who answer, and the companion that counts who does."""
+    answered = MetricSpec(
+        name=name,
+        unit=Unit.RATE,
+        scale=Scale.RATE,
+        value=_of_yes_or_no(outcome, better=True, is_zero=False),
+        larger_is_better=True,
+        outcome=outcome,
+        window_s=window_s,
+        prior=prior,
+    )
+    return answered, _response_rate(name, outcome, window_s)
+
+
+def declared_metrics(name: str, declared: Declared) -> tuple[MetricSpec, ...]:
+    """Return the metric that the configuration declares, and its companion when it needs one."""
+    better = declared.larger_is_better
+    is_zero = declared.missing is Missing.ZERO
+    if declared.amount:
+        value = _of_amount(name, -1.0 if better else 1.0, 0.0 if is_zero else None)
+    else:
+        value = _of_yes_or_no(name, better=better, is_zero=is_zero)
+    own = MetricSpec(
+        name=name,
+        unit=Unit.NUMBER if declared.amount else Unit.RATE,
+        scale=Scale.WINSORISED if declared.amount else Scale.RATE,
+        value=value,
+        larger_is_better=better,
+        is_signed=declared.amount and better,
+        outcome=name,
+        window_s=_HOUR_S,
+        missing=declared.missing,
+        is_unknown=True,
+    )
+    return (own, _response_rate(name, name, _HOUR_S)) if own.is_conditional else (own,)
+
+
+def net_benefit(value_per_point_nanousd: float) -> tuple[MetricSpec, MetricSpec]:
+    """Return the metric "cost less the worth of the answer", in nano-dollars, and its companion.
+
+    The worth is the quality score (0-1) times what a point is worth. Oriented like every metric:
+    larger is worse.
+    """
+
+    def value(facts: ResponseFacts) -> float | None:
+        cost, quality = _cost(facts), facts.outcomes.get(QUALITY)
+        if cost is None or quality is None or not 0.0 <= quality <= 1.0:
+            return None
+        return cost - value_per_point_nanousd * quality
+
+    own = MetricSpec(
+        name=NET_BENEFIT,
+        unit=Unit.NANOUSD,
+        scale=Scale.WINSORISED,
+        value=value,
+        skips_warm_up=True,
+        larger_is_better=True,
+        is_signed=True,
+        outcome=QUALITY,
+        window_s=_HOUR_S,
+    )
+    return own, _response_rate(NET_BENEFIT, QUALITY, _HOUR_S)
 
 
 _COMPANIONS = {
@@ -183,15 +252,32 @@ _ALL = (
     _amount("cost_per_request", Unit.NANOUSD, _cost),
     _amount("prompt_tokens", Unit.TOKENS, _of_number("prompt_tokens")),
     _amount("output_tokens", Unit.TOKENS, _of_number("completion_tokens")),
+    MetricSpec(
+        name="cost_per_resolved",
+        unit=Unit.NANOUSD,
+        scale=Scale.RATIO,
+        value=_cost,
+        denominator=lambda facts: float(facts.outcomes.get(_TASK, 0.0) > 0.0),
+        skips_warm_up=True,
+        is_signed=True,
+        outcome=_TASK,
+        window_s=_DAY_S,
+        missing=Missing.ZERO,
+    ),
+    MetricSpec(
+        name="latency_rank",
+        unit=Unit.RATE,
+        scale=Scale.RIDIT,
+        value=_of_number("latency_ms"),
+        skips_warm_up=True,
+    ),
     *_asked("thumbs_up_rate", _THUMBS, _HOUR_S, 0.2),
-    *_asked("task_completion", "task_completed", _DAY_S, 0.3),
+    *_asked("task_completion", _TASK, _DAY_S, 0.3),
     MetricSpec(
         name="escalation",
         unit=Unit.RATE,
         scale=Scale.RATE,
-        value=lambda facts: (
-            None if facts.terminal in _UNSEEN else float(facts.outcomes.get("escalated", 0.0) > 0.0)
-        ),
+        value=_of_yes_or_no("escalated", better=False, is_zero=True),
         outcome="escalated",
         window_s=_DAY_S,
         missing=Missing.ZERO,

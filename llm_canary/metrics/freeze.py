@@ -7,15 +7,19 @@ the rollout, which then enter the comparison in neither arm.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import erfc, exp, fsum, log, sqrt
+from collections.abc import Callable, Sequence
+from math import exp, fsum, log, sqrt
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import erfc
 
 from llm_canary.errors import DataError
 from llm_canary.metrics.spec import PRIOR_RESPONSES, MetricSpec, Scale
 from llm_canary.stats.mixture import precision
 from llm_canary.stats.power import Target, binary_variance, planned_variance
+from llm_canary.stats.transform import Ridit, fit_ridit, linearise
 
 MIN_BASELINE = 50  # control responses without which nothing is frozen
 MAX_BASELINE = 1_000
@@ -57,16 +61,31 @@ class Frozen(msgspec.Struct, frozen=True, kw_only=True):
     v0_not_worse: float
     threshold: float | None = None
     cap: float | None = None
+    floor: float | None = None  # of signed values
+    ridit: Ridit | None = None
+    ratio: float | None = None  # R0: the control's numerator per denominator
+    per_response: float = 1.0  # mean denominator: a ratio's difference is the scored one over it
 
 
-def freeze(spec: MetricSpec, rule: Rule, baseline: Sequence[float]) -> Frozen:
-    """Return the fixed numbers of `spec`; `baseline` holds control values as observed."""
+def freeze(
+    spec: MetricSpec, rule: Rule, baseline: Sequence[float], denominators: Sequence[float] = ()
+) -> Frozen:
+    """Return the fixed numbers of `spec`; `baseline` holds control values as observed.
+
+    `denominators` belong to the values of a ratio; their sum must be positive.
+    """
     if spec.scale is not Scale.RATE and len(baseline) < MIN_BASELINE:
         raise DataError(
             f"{spec.name} has {len(baseline)} control values; {MIN_BASELINE} are needed to fix it"
         )
     if spec.scale is Scale.QUANTILE:
         return _freeze_quantile(spec, rule, baseline)
+    if spec.scale is Scale.RIDIT:
+        return _freeze_ridit(spec, rule, baseline)
+    if spec.scale is Scale.RATIO:
+        return _freeze_ratio(spec, rule, baseline, denominators)
+    if spec.is_signed:
+        return _freeze_signed(spec, rule, baseline)
     if spec.scale is Scale.WINSORISED:
         mean = fsum(baseline) / len(baseline)
         cap = max(quantile_of(baseline, _CAP_QUANTILE), _CAP_MEANS * mean)
@@ -93,17 +112,98 @@ def freeze(spec: MetricSpec, rule: Rule, baseline: Sequence[float]) -> Frozen:
     mean = fsum(baseline) / len(baseline) if len(baseline) >= MIN_BASELINE else spec.prior
     n = len(baseline) if len(baseline) >= MIN_BASELINE else PRIOR_RESPONSES
     mean = min(max(mean, 0.5 / (n + 1)), 1.0 - 0.5 / (n + 1))
-    margins = {stage: _absolute(margin, mean) for stage, margin in rule.stages.items()}
+    of = 1.0 - mean if spec.larger_is_better else mean  # a relative margin is one of what is shown
+    margins = {stage: _absolute(margin, of) for stage, margin in rule.stages.items()}
     return _frozen(spec, rule, _binary(len(baseline), mean, None), margins)
 
 
-def scored(spec: MetricSpec, frozen: Frozen, value: float) -> float:
-    """Return the number that enters the score."""
+def scored(spec: MetricSpec, frozen: Frozen, value: float, denominator: float = 1.0) -> float:
+    """Return the number that enters the score; `denominator` is the response's own, of a ratio."""
+    if frozen.ridit is not None:
+        return frozen.ridit(value)
+    if frozen.ratio is not None:
+        value = linearise(value, denominator, frozen.ratio)
+    if frozen.floor is not None:
+        value = max(value, frozen.floor)
+    if spec.scale is Scale.RATIO and frozen.cap is not None:
+        return min(value, frozen.cap)
     if spec.scale is Scale.QUANTILE and frozen.threshold is not None:
         return float(value > frozen.threshold)
     if spec.scale is Scale.WINSORISED and frozen.cap is not None:
         return min(value, frozen.cap)
     return value
+
+
+def _freeze_signed(spec: MetricSpec, rule: Rule, baseline: Sequence[float]) -> Frozen:
+    """Cut at both ends, as far from the mean as the control's values rarely are."""
+    mean = fsum(baseline) / len(baseline)
+    reach = max(
+        quantile_of([abs(value - mean) for value in baseline], _CAP_QUANTILE),
+        (_CAP_MEANS - 1.0) * abs(mean),
+    )
+    cut = [min(max(value, mean - reach), mean + reach) for value in baseline]
+    centre = fsum(cut) / len(cut)
+    spread = fsum((value - centre) ** 2 for value in cut) / max(len(cut) - 1, 1)
+    draft = Frozen(
+        n=len(cut),
+        centre=centre,
+        variance=max(spread, (_MIN_WIDTH * mean) ** 2),
+        span=mean + reach - centre,
+        cap=mean + reach,
+        floor=mean - reach,
+        margins={},
+        final_margin=0.0,
+        tolerance=0.0,
+        v0_harm=1.0,
+        v0_not_worse=1.0,
+    )
+    margins = {stage: _absolute(margin, abs(centre)) for stage, margin in rule.stages.items()}
+    return _frozen(spec, rule, draft, margins)
+
+
+def _freeze_ratio(
+    spec: MetricSpec, rule: Rule, baseline: Sequence[float], denominators: Sequence[float]
+) -> Frozen:
+    """Fix R0 and score `value - R0 denominator`, whose control mean is 0."""
+    total = fsum(denominators)
+    if len(denominators) != len(baseline) or total <= 0.0:
+        raise DataError(
+            f"{spec.name} has {len(denominators)} denominators of sum {total!r} for "
+            f"{len(baseline)} values; a ratio needs one each and a positive sum"
+        )
+    ratio, per_response = fsum(baseline) / total, total / len(baseline)
+    pairs = zip(baseline, denominators, strict=True)
+    lines = [linearise(value, denominator, ratio) for value, denominator in pairs]
+    stages = {
+        stage: StageMargin(_absolute(margin, ratio) * per_response, relative=False)
+        for stage, margin in rule.stages.items()
+    }
+    draft = _freeze_signed(spec, msgspec.structs.replace(rule, stages=stages), lines)
+    return msgspec.structs.replace(
+        draft,
+        ratio=ratio,
+        per_response=per_response,
+        tolerance=_tolerance(spec, rule, draft.final_margin),
+    )
+
+
+def _freeze_ridit(spec: MetricSpec, rule: Rule, baseline: Sequence[float]) -> Frozen:
+    ridit = fit_ridit([(value, 1) for value in baseline])
+    ranks = [ridit(value) for value in baseline]
+    draft = Frozen(
+        n=len(baseline),
+        centre=0.5,
+        variance=max(fsum((rank - 0.5) ** 2 for rank in ranks) / len(ranks), _MIN_WIDTH),
+        span=0.5,
+        ridit=ridit,
+        margins={},
+        final_margin=0.0,
+        tolerance=0.0,
+        v0_harm=1.0,
+        v0_not_worse=1.0,
+    )
+    margins = {stage: _absolute(margin, 0.5) for stage, margin in rule.stages.items()}
+    return _frozen(spec, rule, draft, margins)
 
 
 def _freeze_quantile(spec: MetricSpec, rule: Rule, baseline: Sequence[float]) -> Frozen:
@@ -162,7 +262,8 @@ def _planned_variance(
         effect = min(effect, 0.999 - draft.centre)
         variance = binary_variance(draft.centre, effect, rule.share)
     else:
-        effect = final if final > 0.0 else max(0.1 * draft.centre, 1e-9)
+        usual = max(abs(draft.centre), sqrt(draft.variance))
+        effect = final if final > 0.0 else max(0.1 * usual, 1e-9)
         variance = max(draft.variance, 1e-18)
     target = Target(effect=effect, alpha=alpha, power=_PLAN_POWER)
     return planned_variance(target, variance=variance)
@@ -198,25 +299,32 @@ def quantile_of(values: Sequence[float], q: float) -> float:
     positive = [value for value in values if value > 0.0]
     if not positive:
         return 0.0
+    survival = _survival_of(values)
     low, high = min(positive) * 0.01, max(positive) * 100.0
     for _ in range(60):
         middle = sqrt(low * high)
-        low, high = (middle, high) if _survival(values, middle) > 1.0 - q else (low, middle)
+        low, high = (middle, high) if survival(middle) > 1.0 - q else (low, middle)
     return sqrt(low * high)
 
 
 def _survival(values: Sequence[float], threshold: float) -> float:
-    if threshold <= 0.0:
-        return 1.0
-    logs = [log(value) for value in values if value > 0.0]
-    if not logs:
-        return 0.0
-    width, at = _width(logs), log(threshold)
-    above = fsum(0.5 * erfc((at - each) / (width * sqrt(2.0))) for each in logs)
-    return above / len(values)
+    return _survival_of(values)(threshold)
 
 
-def _width(logs: Sequence[float]) -> float:
-    mean = fsum(logs) / len(logs)
-    spread = sqrt(fsum((each - mean) ** 2 for each in logs) / max(len(logs) - 1, 1))
-    return float(max(1.06 * spread * len(logs) ** -0.2, log(1.0 + _MIN_WIDTH), exp(-50)))
+def _survival_of(values: Sequence[float]) -> Callable[[float], float]:
+    """Return the smoothed share of the values above a threshold, for searches that ask often."""
+    logs = np.array([log(value) for value in values if value > 0.0])
+    width = _width(logs) if len(logs) else 1.0
+
+    def survival(threshold: float) -> float:
+        if threshold <= 0.0:
+            return 1.0
+        above = 0.5 * erfc((log(threshold) - logs) / (width * sqrt(2.0)))
+        return float(above.sum()) / len(values)
+
+    return survival
+
+
+def _width(logs: NDArray[np.float64]) -> float:
+    spread = float(logs.std(ddof=1)) if len(logs) > 1 else 0.0
+    return max(1.06 * spread / float(np.power(len(logs), 0.2)), log(1.0 + _MIN_WIDTH), exp(-50))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import msgspec
@@ -37,6 +37,8 @@ class Scale(StrEnum):
     RATE = "rate"  # 0 or 1 as it is
     QUANTILE = "quantile"  # 1 when above the control's frozen quantile plus margin
     WINSORISED = "winsorised"  # the value, cut at the control's frozen 99.9th percentile
+    RIDIT = "ridit"  # its rank among the control's frozen values, 0-1
+    RATIO = "ratio"  # value - R0 denominator, R0 the control's frozen ratio; cut likewise
 
 
 class Missing(StrEnum):
@@ -53,6 +55,15 @@ class Unit(StrEnum):
     MILLISECONDS = "ms"
     NANOUSD = "nanousd"
     TOKENS = "tokens"
+    NUMBER = "number"  # of what, only the app knows
+
+
+class Declared(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An outcome metric that the configuration declares."""
+
+    amount: bool = False  # a number, else yes or no
+    larger_is_better: bool = True
+    missing: Missing = Missing.ZERO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,22 +78,33 @@ class MetricSpec:
     quantile: float | None = None
     hard_failure: bool = False  # also tested by the exact ratio of first events; tolerance 0
     skips_warm_up: bool = False  # a cold cache after a ramp would be blamed on the canary
-    larger_is_better: bool = False  # displayed as 1 - value
+    larger_is_better: bool = False  # displayed as 1 - value, amounts as -value
+    is_signed: bool = False  # the value may be negative
+    denominator: Callable[[ResponseFacts], float] | None = None  # ratios only; >= 0
     outcome: str | None = None  # read when its window closes, else at once
     window_s: float = 0.0
     missing: Missing = Missing.NOT_OBSERVED
     prior: float = 0.0  # a rate to centre on before there is data
+    is_unknown: bool = False  # no prior is worth using: the control is watched first
     planned_effect: float = 0.02  # tunes the test when no gate gives a margin
 
-    @property
-    def is_binary(self) -> bool:
-        """Whether the scored number is 0 or 1."""
-        return self.scale is not Scale.WINSORISED
+    # Derived once, because they are asked for with every response.
+    is_binary: bool = field(init=False)  # the scored number is 0 or 1
+    needs_baseline: bool = field(init=False)  # the control is watched before anything is scored
+    is_counted: bool = field(init=False)  # values go into bins, from which quantiles are shown
+
+    def __post_init__(self) -> None:
+        is_binary = self.scale in (Scale.RATE, Scale.QUANTILE)
+        needs_baseline = self.scale is not Scale.RATE or self.is_unknown
+        is_counted = not self.is_signed and (needs_baseline or not is_binary)
+        object.__setattr__(self, "is_binary", is_binary)
+        object.__setattr__(self, "needs_baseline", needs_baseline)
+        object.__setattr__(self, "is_counted", is_counted)
 
     @property
-    def needs_baseline(self) -> bool:
-        """Whether the control must be watched before anything can be scored."""
-        return self.scale is not Scale.RATE
+    def scored_unit(self) -> Unit:
+        """The unit of differences and margins: a rate for 0/1 numbers and ranks."""
+        return self.unit if self.scale in (Scale.WINSORISED, Scale.RATIO) else Unit.RATE
 
     @property
     def is_conditional(self) -> bool:

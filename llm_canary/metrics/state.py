@@ -5,14 +5,23 @@ They grow with units, segments and stages, never with requests. Shard by unit.
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Sequence
+from dataclasses import fields
+from operator import attrgetter
 from typing import TypeVar
 
 import msgspec
+import numpy as np
 
 from llm_canary.metrics.freeze import Frozen
 from llm_canary.stats.score import ScoreState, UnitRow, variance
 
 ALL = "all"
+_NAMES = tuple(each.name for each in fields(ScoreState))
+_values = attrgetter(*_NAMES)
+_NOTHING = _values(ScoreState())
+_ZEROS = [0.0] * len(_NAMES)
 T = TypeVar("T")
 
 
@@ -31,6 +40,8 @@ class MetricState(msgspec.Struct, kw_only=True):
 
     frozen: Frozen | None = None
     baseline: list[float] = []  # control values until frozen, then empty
+    denominators: list[float] = []  # theirs, of a ratio
+    denominator: list[float] = msgspec.field(default_factory=lambda: [0.0, 0.0])  # scored sums
     applicable: list[int] = msgspec.field(default_factory=lambda: [0, 0])
     observed: list[int] = msgspec.field(default_factory=lambda: [0, 0])
     warming_up: list[int] = msgspec.field(default_factory=lambda: [0, 0])
@@ -86,11 +97,16 @@ class UnitState(msgspec.Struct, kw_only=True):
 
 
 class Rollup(msgspec.Struct):
-    """The sums of one rollout; `slices` holds the segments, by (metric, slice)."""
+    """The sums of one rollout; `slices` holds the segments, by (metric, slice).
+
+    Responses are added to `pending`, by (slices of the unit, stage) and metric, so that one costs
+    the same however many segments there are; `flush` carries that over to the slices.
+    """
 
     totals: Totals = msgspec.field(default_factory=Totals)
     metrics: dict[str, MetricState] = {}
     slices: dict[tuple[str, str], SliceState] = {}
+    pending: dict[tuple[tuple[str, ...], str], dict[str, ScoreState]] = {}
 
     def metric(self, name: str) -> MetricState:
         """Return the state of the metric `name`, new when it has none."""
@@ -106,6 +122,27 @@ class Rollup(msgspec.Struct):
             found = self.slices[name, slice_] = SliceState()
         return found
 
+    def flush(self) -> None:
+        """Add what is pending to the slices and stages."""
+        names = list(dict.fromkeys(name for cells in self.pending.values() for name in cells))
+        places: dict[str, list[int]] = {}  # slice -> positions of what belongs to it
+        numbers = array("d")
+        for position, ((slices, stage), cells) in enumerate(self.pending.items()):
+            for slice_ in (ALL, *slices):
+                places.setdefault(slice_, []).append(position)
+            for name in names:
+                numbers.extend(_values(cells[name]) if name in cells else _NOTHING)
+            for name, score in cells.items():
+                sums = self.metric(name).stages.setdefault(stage, [0.0, 0.0])
+                sums[0] += score.s
+                sums[1] += score.i
+        cube = np.frombuffer(numbers).reshape(len(self.pending), len(names), len(_NAMES))
+        for slice_, at in places.items():
+            for name, row in zip(names, cube[at].sum(axis=0).tolist(), strict=True):
+                if row != _ZEROS:
+                    _add(self.slice(name, slice_).score, row)
+        self.pending.clear()
+
 
 def pack(state: Totals | MetricState | SliceState | UnitState) -> bytes:
     """Return the state as msgpack; floats keep every bit."""
@@ -118,27 +155,14 @@ def unpack(data: bytes, kind: type[T]) -> T:
 
 
 def add_scores(into: ScoreState, delta: ScoreState) -> None:
-    """Add `delta` to `into`; written out because it runs for every response, metric and slice."""
-    into.s += delta.s
-    into.i += delta.i
-    into.pp += delta.pp
-    into.pq += delta.pq
-    into.qq += delta.qq
-    into.xx += delta.xx
-    into.xc += delta.xc
-    into.cc += delta.cc
-    into.n1 += delta.n1
-    into.n1m += delta.n1m
-    into.n1v += delta.n1v
-    into.n0v += delta.n0v
-    into.n_control += delta.n_control
-    into.n_canary += delta.n_canary
-    into.units_control += delta.units_control
-    into.units_canary += delta.units_canary
-    into.sum_control += delta.sum_control
-    into.sumsq_control += delta.sumsq_control
-    into.sum_canary += delta.sum_canary
-    into.sumsq_canary += delta.sumsq_canary
+    """Add `delta` to `into`."""
+    _add(into, _values(delta))
+
+
+def _add(into: ScoreState, row: Sequence[float]) -> None:
+    for name, amount in zip(_NAMES, row, strict=True):
+        before = getattr(into, name)
+        setattr(into, name, before + type(before)(amount))  # counts stay whole numbers
 
 
 def raise_maxima(state: SliceState, frozen: Frozen, *, binary: bool) -> None:

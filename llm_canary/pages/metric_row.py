@@ -9,12 +9,8 @@ from dataclasses import dataclass
 
 from llm_canary.decision.compare import Comparison
 from llm_canary.decision.gates import GateResult, GateStatus
-from llm_canary.metrics.builtin import metric as spec_of
-from llm_canary.metrics.spec import MetricSpec, Scale
 from llm_canary.pages.plot import IntervalPlot, interval_plot
 from llm_canary.pages.quantity import (
-    BARE,
-    RATE,
     Unit,
     count_text,
     difference_text,
@@ -56,9 +52,7 @@ class MetricRow:
 
 def metric_row(shown: Comparison, gate: GateResult | None) -> MetricRow:
     """Return the row of one comparison; without a gate it is only shown."""
-    spec = spec_of(shown.metric)
-    unit = BARE if spec is None else unit_of(spec.unit)
-    scored = unit if spec is not None and spec.scale is Scale.WINSORISED else RATE
+    unit, scored = unit_of(shown.unit), unit_of(shown.scored_unit)
     places = places_for(shown.margin, scored)
     difference = difference_text(shown.difference, scored, places)
     interval = interval_text(shown.low, shown.high, scored, places)
@@ -67,7 +61,7 @@ def metric_row(shown: Comparison, gate: GateResult | None) -> MetricRow:
     name = shown.metric.replace("_", " ")
     return MetricRow(
         name=name,
-        kind=_kind(shown, spec, unit),
+        kind=_kind(shown, unit),
         control=value_text(shown.control, unit),
         canary=value_text(shown.canary, unit),
         control_n=f"n {count_text(shown.n_control)}",
@@ -104,9 +98,9 @@ def _gate(gate: GateResult | None) -> tuple[str, str, str]:
     return word, tone, gate.shown or ""
 
 
-def _kind(shown: Comparison, spec: MetricSpec | None, unit: Unit) -> str:
+def _kind(shown: Comparison, unit: Unit) -> str:
     parts = [shown.kind.value]
-    if spec is not None and spec.larger_is_better:
+    if shown.larger_is_better:
         parts.append("higher is better")
     if shown.threshold is not None:
         parts.append(f"share above {value_text(shown.threshold, unit)}")

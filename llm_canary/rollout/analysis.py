@@ -66,6 +66,7 @@ def evidence_of(
         progress=record.progress,
         health=_health(rollup, stage, now_s, backlog_s, loss),
         metrics=tuple(metrics),
+        protected=tuple(each for each in record.segments if each in record.spec.protected),
     )
 
 
@@ -118,6 +119,7 @@ def _metric(rollup: Rollup, spec: MetricSpec, stage: str) -> MetricEvidence:
         stage_i=own[1],
         snapshots=tuple((s, v) for _, s, v in state.snapshots),
         quantiles=(quantiles[0], quantiles[1]),
+        denominators=(state.denominator[0], state.denominator[1]),
         segments=_segments(rollup, spec.name),
     )
 

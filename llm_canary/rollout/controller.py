@@ -15,24 +15,23 @@ from sqlalchemy.engine import Engine
 from sqlmodel import Session
 
 from llm_canary.clock import Clock
-from llm_canary.decision.engine import Decision, Verdict, decide
+from llm_canary.decision.engine import Decision, decide
 from llm_canary.decision.evidence import Evidence
 from llm_canary.errors import Conflict
 from llm_canary.ids import uuid7
-from llm_canary.rollout import replay, transitions
+from llm_canary.rollout import replay
 from llm_canary.rollout.analysis import NO_LOSS, Loss, gather
+from llm_canary.rollout.consequences import after_decision, left_behind
 from llm_canary.rollout.service import Act, RolloutService, guarded
 from llm_canary.storage.engine import read_session, write_session
 from llm_canary.storage.lease import Held, acquire, release
 from llm_canary.storage.repositories.rollouts import (
     ROBOT,
-    Hold,
     RolloutRecord,
     RolloutRepository,
 )
 
 LEASE = "controller"
-FIRST_REMINDER_S, NEXT_REMINDERS_S = 4 * 3_600.0, 86_400.0
 _log = logging.getLogger(__name__)
 
 
@@ -92,8 +91,10 @@ class Controller:
             evidence = gather(session, now, self._clock.now_s(), self._loss())
             last = _last(session, now)
         decision = decide(now.spec.plan, evidence)
-        after = _after(now, decision, evidence.now_s)
-        left = _left_behind(now, decision, evidence)
+        after = after_decision(now, decision, evidence.now_s)
+        left = left_behind(now, decision, evidence)
+        if left.reminders > now.reminders:
+            _remind(left, evidence.now_s)
         is_new = last is None or _essence(last) != _essence(decision)
         if after is None and not is_new and left == now:
             return
@@ -125,50 +126,17 @@ class Controller:
             decision_id=stored.id,
             fence=self._held.fence,
         )
-        after = _after(left, decision, evidence.now_s)
+        after = after_decision(left, decision, evidence.now_s)
         if after is not None:
             self._service.apply(left, after, act, session)
 
 
-def _after(record: RolloutRecord, decision: Decision, now_s: float) -> RolloutRecord | None:
-    """Return the rollout after the decision; None when nothing changes.
-
-    A robot never acts against a person's hold, and out of its own hold it may only roll back.
-    """
-    is_held = record.hold is not None
-    if record.hold is not None and record.hold.is_human:
-        return None
-    if decision.verdict is Verdict.ROLLBACK:
-        return transitions.rolled_back(record, now_s)
-    if is_held or decision.verdict is Verdict.WAIT:
-        return None
-    if decision.verdict is Verdict.PROMOTE:
-        return transitions.promoted(record, now_s)
-    reason = "; ".join(decision.reasons)
-    return transitions.held(record, Hold(by=ROBOT, at_s=now_s, reason=reason, codes=decision.codes))
-
-
-def _left_behind(record: RolloutRecord, decision: Decision, evidence: Evidence) -> RolloutRecord:
-    """Return the rollout with what the decision uses up: looks, proofs, alarms, reminders."""
-    progress = record.progress
-    if not record.hold:
-        progress = msgspec.structs.replace(
-            progress,
-            looks_done=max(progress.looks_done, decision.look),
-            shown={**progress.shown, **decision.shown},
-        )
-    if decision.verdict is Verdict.ROLLBACK and not progress.harm:
-        progress = msgspec.structs.replace(progress, harm=decision.reasons)
-    reminders = record.reminders
+def _remind(record: RolloutRecord, now_s: float) -> None:
     if record.hold is not None:
-        age_s = evidence.now_s - record.hold.at_s
-        if age_s >= FIRST_REMINDER_S + NEXT_REMINDERS_S * reminders:
-            reminders += 1
-            _log.warning(
-                "rollout %s is held by %s since %.1f h and waits for a person: %s",
-                record.name, record.hold.by, age_s / 3_600.0, record.hold.reason,
-            )  # fmt: skip
-    return msgspec.structs.replace(record, progress=progress, reminders=reminders)
+        _log.warning(
+            "rollout %s is held by %s since %.1f h and waits for a person: %s",
+            record.name, record.hold.by, (now_s - record.hold.at_s) / 3_600.0, record.hold.reason,
+        )  # fmt: skip
 
 
 def _last(session: Session, record: RolloutRecord) -> Decision | None:

@@ -78,7 +78,6 @@ def interval(
     alpha: float,
     v0: float,
     binary: bool,
-    design_effect: float = 1.0,
     v0_upper: float | None = None,
 ) -> tuple[float | None, float | None]:
     """Return (L, U): the canary is worse by at least L and at most U, at every look.
@@ -99,7 +98,7 @@ def interval(
     target = -log(alpha)
 
     harm = variance_curve(state, noninferiority=False, binary=binary)
-    proof = variance_curve(state, noninferiority=True, binary=binary, design_effect=design_effect)
+    proof = variance_curve(state, noninferiority=True, binary=binary)
     information = state.i
 
     def below(distance: float) -> float:

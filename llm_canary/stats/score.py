@@ -68,6 +68,7 @@ class ScoreState:
         return ScoreState(*(getattr(self, name) + getattr(other, name) for name in _FIELDS))
 
 
+ASSUMED_ICC = 0.1
 _LARGEST = 1e100  # its square is still finite, and so are the sums of squares
 _FIELDS = tuple(each.name for each in fields(ScoreState))
 
@@ -89,7 +90,10 @@ def update(  # noqa: PLR0913 - five facts; one pass, called per response
     minus old square of one unit, so no unit is visited twice (Waudby-Smith et al. 2024, Annals of
     Statistics 52(6), with inverse-probability scores; clusters as in Liang and Zeger 1986).
     """
-    _refuse_unusable(share=share, value=value, centre=centre, binary=binary)
+    if not (0.0 < share < 1.0 and abs(value) <= _LARGEST and abs(centre) <= _LARGEST) or (
+        binary and not (value in (0.0, 1.0) and 0.0 <= centre <= 1.0)
+    ):
+        raise _unusable(share, value, centre)
     residual = value - centre
     gx = gc = in_canary = 0.0
     for at, x in row.x.items():
@@ -150,7 +154,6 @@ def variance(
     *,
     noninferiority: bool,
     binary: bool,
-    design_effect: float = 1.0,
 ) -> float:
     """Return the variance of `S - d0 I` under "worse by d0"; the caller keeps its maximum.
 
@@ -158,10 +161,17 @@ def variance(
     maximum: with few events in both arms the observed ones know nothing of the events a bad canary
     would have had.
     """
-    curve = variance_curve(
-        state, noninferiority=noninferiority, binary=binary, design_effect=design_effect
-    )
-    return curve(d0)
+    return variance_curve(state, noninferiority=noninferiority, binary=binary)(d0)
+
+
+def design_effect(state: ScoreState) -> float:
+    """Return how much returning units inflate the variance that the null implies.
+
+    1 + (E[n^2]/E[n] - 1) ICC (Kish 1965), both expectations over the canary units seen so far, the
+    intra-class correlation as assumed: events too rare to be seen do not show theirs.
+    """
+    per_unit = state.qq / state.n1 if state.n1 > 0.0 else 1.0
+    return 1.0 + max(per_unit - 1.0, 0.0) * ASSUMED_ICC
 
 
 def variance_curve(
@@ -169,16 +179,16 @@ def variance_curve(
     *,
     noninferiority: bool,
     binary: bool,
-    design_effect: float = 1.0,
 ) -> Callable[[float], float]:
     """Return `variance` as a function of d0, for searches that ask for many."""
     pp, pq, qq = state.pp, 2.0 * state.pq, state.qq
     xx, xc, cc = state.xx, 2.0 * state.xc, state.cc
     n0 = n1 = n2 = 0.0
     if noninferiority and binary:
-        n0 = design_effect * (state.n1v + state.n0v)
-        n1 = design_effect * (state.n1 - 2.0 * state.n1m)
-        n2 = design_effect * state.n1
+        deff = design_effect(state)
+        n0 = deff * (state.n1v + state.n0v)
+        n1 = deff * (state.n1 - 2.0 * state.n1m)
+        n2 = deff * state.n1
 
     def at(d0: float) -> float:
         robust = pp - d0 * (pq - d0 * qq)
@@ -189,16 +199,15 @@ def variance_curve(
     return at
 
 
-def _refuse_unusable(*, share: float, value: float, centre: float, binary: bool) -> None:
+def _unusable(share: float, value: float, centre: float) -> DataError:
     if not 0.0 < share < 1.0:
-        raise DataError(
+        return DataError(
             f"canary share is {share!r}; only responses with 0 < share < 1 can be scored"
         )
     if not abs(value) <= _LARGEST:
-        raise DataError(f"value is {value!r}; record it as not observed instead of scoring it")
+        return DataError(f"value is {value!r}; record it as not observed instead of scoring it")
     if not abs(centre) <= _LARGEST:
-        raise DataError(f"centre is {centre!r}; use the control's last finite mean")
-    if binary and value not in (0.0, 1.0):
-        raise DataError(f"value is {value!r}, but the metric is 0/1 and cannot change its kind")
-    if binary and not 0.0 <= centre <= 1.0:
-        raise DataError(f"centre is {centre!r}, but the mean of a 0/1 metric lies between 0 and 1")
+        return DataError(f"centre is {centre!r}; use the control's last finite mean")
+    if value not in (0.0, 1.0):
+        return DataError(f"value is {value!r}, but the metric is 0/1 and cannot change its kind")
+    return DataError(f"centre is {centre!r}, but the mean of a 0/1 metric lies between 0 and 1")

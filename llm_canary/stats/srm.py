@@ -8,9 +8,9 @@ inference for multinomial count data"). Two-sided.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import log, log1p
+from math import exp, log, log1p
 
-from scipy.special import betaln, logsumexp
+from scipy.special import betaln
 
 from llm_canary.errors import DataError
 from llm_canary.stats.exact import refuse_bad_counts
@@ -32,7 +32,8 @@ def log_e_srm(canary: Sequence[int], total: Sequence[int], shares: Sequence[floa
         )
         for concentration in CONCENTRATIONS
     ]
-    return float(logsumexp(logs) - log(len(logs)))
+    top = max(logs)
+    return top + log(sum(exp(each - top) for each in logs) / len(logs))
 
 
 def log_e_repeat(crossed: int, returning: int, *, before: float, after: float) -> float:

@@ -12,7 +12,9 @@ import numpy as np
 from scipy.special import log_ndtr, logsumexp
 from scipy.stats import binom
 
+from llm_canary.simulation.units import Rows, implied, of_new_units
 from llm_canary.stats.mixture import SCALES
+from llm_canary.stats.score import ASSUMED_ICC
 
 NAMES = ("s", "i", "pp", "pq", "qq", "xx", "xc", "cc", "n1", "n1m", "n1v", "n0v")
 
@@ -56,28 +58,30 @@ class Paths:
     yy_canary: np.ndarray
     yy_control: np.ndarray
 
-    def variance(self, d0, *, noninferiority=False, design_effect=1.0, running=True):
+    def variance(self, d0, *, noninferiority=False, running=True):
         """`score.variance` at each look, and its running maximum."""
         robust = self.pp - 2 * d0 * self.pq + d0**2 * self.qq
         randomised = self.xx - 2 * d0 * self.xc + d0**2 * self.cc
         v = np.maximum(np.maximum(robust, randomised), 0.0)
         if noninferiority:
             implied = self.n1v + d0 * (self.n1 - 2 * self.n1m) - d0**2 * self.n1 + self.n0v
-            v = np.maximum(v, design_effect * implied)
+            per_unit = self.qq / np.maximum(self.n1, 1e-300)
+            returning = 1.0 + np.maximum(per_unit - 1.0, 0.0) * ASSUMED_ICC
+            v = np.maximum(v, returning * implied)
         return np.maximum.accumulate(v, axis=1) if running else v
 
     def harm(self, v0, d0=0.0):
         """Log e-value of "worse by more than d0" at each look."""
         return log_e_three(self.s - d0 * self.i, self.variance(d0), v0)
 
-    def no_worse(self, v0, d0, *, binary=True, design_effect=1.0):
+    def no_worse(self, v0, d0, *, binary=True):
         """Log e-value of "worse by less than d0" at each look."""
-        v = self.variance(d0, noninferiority=binary, design_effect=design_effect)
+        v = self.variance(d0, noninferiority=binary)
         return log_e(d0 * self.i - self.s, v, v0)
 
-    def gate(self, d0, *, binary=True, design_effect=1.0):
+    def gate(self, d0, *, binary=True):
         """Standardised estimate of a gate at each look."""
-        v = self.variance(d0, noninferiority=binary, design_effect=design_effect)
+        v = self.variance(d0, noninferiority=binary)
         return (d0 * self.i - self.s) / np.sqrt(np.maximum(v, 1e-300))
 
     def effective_units(self):
@@ -126,27 +130,10 @@ def binary_paths(rng, runs, *, per_look, share, control, canary, centre=None, bu
 
 def count_paths(share, m, n, x):
     """One 0/1 response of each unit: `n`, `x` of them 1, by (canary, control) and look."""
-    (n_c, n_t), (x_c, x_t) = n, x
-    k, e = share * (1 - share), (1 - share) ** 2
-    r_c, r_t = x_c - n_c * m, x_t - n_t * m
-    rr_c = x_c * (1 - m) ** 2 + (n_c - x_c) * m**2
-    rr_t = x_t * (1 - m) ** 2 + (n_t - x_t) * m**2
-    parts = (
-        (1 - share) * r_c - share * r_t,
-        (1 - share) * n_c,
-        e * rr_c + share**2 * rr_t,
-        e * r_c,
-        e * n_c,
-        k * (rr_c + rr_t),
-        k * r_c,
-        k * n_c,
-        e * n_c,
-        e * n_c * m,
-        e * n_c * m * (1 - m),
-        share**2 * n_t * m * (1 - m),
-        *(n_c, n_t, x_c, x_t, x_c, x_t),
-    )
-    return Paths(*(np.cumsum(each, axis=1, dtype=float) for each in parts))
+    sums = of_new_units(share, m, n, x, x) | implied(share, m, n)
+    counts = zip(("n_canary", "n_control", "y_canary", "y_control"), (*n, *x), strict=True)
+    sums |= dict(counts) | {"yy_canary": x[0], "yy_control": x[1]}
+    return Paths(**{name: np.cumsum(each, axis=1, dtype=float) for name, each in sums.items()})
 
 
 class Clusters:
@@ -156,19 +143,14 @@ class Clusters:
     """
 
     def __init__(self, runs, units, shares, *, margins=False):
-        self.runs, self.units, self.shares, self.margins = runs, units, list(shares), margins
-        self.p, self.q, self.seen = (np.zeros(runs * units) for _ in range(3))
-        self.x = np.zeros((len(self.shares), runs * units))
-        self.c = np.zeros((len(self.shares), runs * units))
-        a = np.array(self.shares)
-        self.kernel = np.minimum.outer(a, a) - np.outer(a, a)
+        self.runs, self.units, self.margins = runs, units, margins
+        self.rows = Rows(runs * units, shares, margins=margins)
         self.sums = {name: np.zeros(runs) for name in [f.name for f in fields(Paths)]}
         self.looks = []
-        self.mark = np.zeros(runs * units, dtype=np.int64)
 
     def feed(self, unit, arm, share, value, centre):
         """Score a batch of (runs, b) responses around `centre` (runs, 1); NaN is not scored."""
-        sums, j = self.sums, self.shares.index(share)
+        sums = self.sums
         offset = np.arange(self.runs)[:, None] * self.units
         run = np.broadcast_to(np.arange(self.runs)[:, None], unit.shape)
         scored = ~np.isnan(value)
@@ -177,22 +159,10 @@ class Clusters:
             for each in (unit + offset, run, arm, value - centre)
         )
         y, m = (np.broadcast_to(each, unit.shape)[scored] for each in (value, centre))
-        order = np.arange(len(at))
-        self.mark[at] = order
-        once = at[self.mark[at] == order]
-        run_once = once // self.units
-        before = self._squares(once)
+        once, gains = self.rows.add(at, arm, share, r)
+        for name, gain in gains.items():
+            sums[name] += np.bincount(once // self.units, gain, self.runs)
         w = r * (arm - share)
-        np.add.at(self.p, at, w)
-        np.add.at(self.x[j], at, r)
-        if self.margins:
-            np.add.at(self.q, at, arm * (1 - share))
-            np.add.at(self.c[j], at, arm)
-        after = self._squares(once)
-        for name, new, old in zip(
-            ("pp", "xx", "pq", "qq", "xc", "cc"), after, before, strict=False
-        ):
-            sums[name] += np.bincount(run_once, new - old, self.runs)
         for name, amount in (
             ("s", w),
             ("i", arm * (1 - share)),
@@ -223,15 +193,6 @@ class Clusters:
         return Paths(
             **{name: np.stack([each[name] for each in self.looks], axis=1) for name in self.sums}
         )
-
-    def _squares(self, at):
-        p, x = self.p[at], self.x[:, at]
-        kx = self.kernel @ x
-        if not self.margins:
-            return p * p, (x * kx).sum(0)
-        q, c = self.q[at], self.c[:, at]
-        kc = self.kernel @ c
-        return p * p, (x * kx).sum(0), p * q, q * q, (c * kx).sum(0), (c * kc).sum(0)
 
 
 class Population:

@@ -47,8 +47,8 @@ def test_clusters_equal_the_shipped_update_also_for_falling_shares(d0):
             [asdict(state)[name] for name in NAMES], rel=1e-9, abs=1e-12
         )
         for proof in (False, True):
-            v = variance(state, d0, noninferiority=proof, binary=True, design_effect=1.5)
-            assert paths.variance(d0, noninferiority=proof, design_effect=1.5, running=False)[
+            v = variance(state, d0, noninferiority=proof, binary=True)
+            assert paths.variance(d0, noninferiority=proof, running=False)[
                 run, -1
             ] == pytest.approx(v)
 

@@ -53,11 +53,12 @@ def gather(
     last_age_s=1.0,
     attempt=1,
     mature_outcomes=True,
+    max_per_unit_day=10_000,
 ) -> Evidence:
     """Return the evidence of (unit, canary, facts[, segments]) tuples at the stage's share."""
     share = next(each.share for each in of.stages if each.name == stage)
     now_s = START_S + age_s
-    how = Settings(rules=rules_of(of), started_at_s=START_S, max_per_unit_day=10_000)
+    how = Settings(rules=rules_of(of), started_at_s=START_S, max_per_unit_day=max_per_unit_day)
     specs, rollup, units = specs_of(of), Rollup(), {}
     for unit, canary, facts, *values in responses:
         response = Response(

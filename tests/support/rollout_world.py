@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sqlalchemy.engine import Engine
@@ -17,7 +18,9 @@ from llm_canary.rollout.controller import Controller
 from llm_canary.rollout.publish import Publisher
 from llm_canary.rollout.scoring import score_due
 from llm_canary.rollout.service import RolloutService
-from llm_canary.routing.bucket import in_canary, unit_bucket, unit_hash
+from llm_canary.routing.assign import Assignment, SplitRule, Unit, assign
+from llm_canary.routing.bucket import canary_buckets, unit_hash
+from llm_canary.routing.table import Role, Split
 from llm_canary.storage.engine import make_engine
 from llm_canary.storage.ingest import SqlBatchSink
 from llm_canary.storage.migrate import metadata
@@ -66,6 +69,16 @@ class Arm:
     cost_nanousd: float = 400_000.0
     thumbs_up: float | None = None
     rated: float = 0.0
+    # Outcome -> how often it comes, of `crowd`; what does not come is not sent.
+    outcomes: dict[str, float] = field(default_factory=dict)
+
+
+class Luck(NamedTuple):
+    """What chance adds to one request."""
+
+    failure: float  # uniform
+    cost: float  # factors
+    latency: float
 
 
 @dataclass
@@ -81,6 +94,8 @@ class World:
     control: Arm = field(default_factory=Arm)
     canary: Arm = field(default_factory=Arm)
     arm_of: Callable[[InferenceEvent], bool] | None = None  # a broken split: keep the event?
+    visitors: int = 0  # users of `crowd` so far
+    exposed: int = 0  # those whom the canary served
 
     def __post_init__(self) -> None:
         path = self.directory / "canary.yaml"
@@ -119,20 +134,77 @@ class World:
             self.controller.tick()
 
     def score(self) -> None:
-        while score_due(self.engine, self.clock, 2_000):
+        while score_due(self.engine, self.clock, 10_000):
             pass
 
     def request(self, at_s: float, **changes: Any) -> list[Any]:
-        table = self.publisher.table
-        route = table.routes["bot"]
+        """Return a request of some returning user, and perhaps its thumb."""
         user = f"user-{int(self.rng.integers(self.units))}"
-        canary, split = False, route.split
-        if split is not None:
-            canary = in_canary(unit_bucket(split.salt, user), split.share)
-        arm = self.canary if canary else self.control
-        failed = bool(self.rng.random() < arm.error)
-        cost = round(arm.cost_nanousd * float(self.rng.lognormal(0.0, 0.3)))
-        values: dict[str, Any] = {
+        luck = Luck(self.rng.random(), self.rng.lognormal(0.0, 0.3), self.rng.lognormal(0.0, 0.5))
+        values = self.routed(user, at_s, luck)
+        event = InferenceEvent(**(values | changes))
+        if self.arm_of is not None and not self.arm_of(event):
+            return []
+        events: list[Any] = [event]
+        arm = self.canary if event.served == Role.CANARY else self.control
+        if (
+            event.terminal is Terminal.COMPLETED
+            and arm.thumbs_up is not None
+            and self.rng.random() < arm.rated
+        ):
+            events.append(self.thumb(event, up=bool(self.rng.random() < arm.thumbs_up)))
+        return events
+
+    def crowd(self, requests: int, seconds: float) -> None:
+        """Like `step`, with one request of each of so many new users, drawn in bulk."""
+        gc.disable()  # a third of the time would go into looking for garbage among the new rows
+        try:
+            self._crowd(requests, seconds)
+        finally:
+            gc.enable()
+
+    def _crowd(self, requests: int, seconds: float) -> None:
+        start_s = self.clock.now_s()
+        ats = start_s + np.sort(self.rng.uniform(0.0, seconds, requests))
+        luck = zip(
+            self.rng.random(requests),
+            self.rng.lognormal(0.0, 0.3, requests),
+            self.rng.lognormal(0.0, 0.5, requests),
+            strict=True,
+        )
+        events: list[Any] = []
+        for at_s, chance in zip(ats.tolist(), luck, strict=True):
+            self.visitors += 1
+            event = InferenceEvent(**self.routed(f"visitor-{self.visitors}", at_s, Luck(*chance)))
+            events.append(event)
+            self.exposed += event.served == Role.CANARY
+            arm = self.canary if event.served == Role.CANARY else self.control
+            events += [
+                self.outcome(event, name, value=True)
+                for name, rate in arm.outcomes.items()
+                if self.rng.random() < rate
+            ]
+        self.sink.write(events)
+        self.clock.advance(seconds)
+        self.score()
+        self.controller.tick()
+
+    def assigned(self, user: str) -> tuple[Split | None, Assignment]:
+        """Return the split in force and the user's arm, as the gateway would."""
+        table = self.publisher.table
+        split = table.routes["bot"].split if table is not None else None
+        rule = None if split is None else SplitRule(split.salt, canary_buckets(split.share))
+        unit = Unit(user, "header:x-canary-user")
+        return split, assign(rule, unit, pin=None, is_eligible=True)
+
+    def routed(self, user: str, at_s: float, luck: Luck) -> dict[str, Any]:
+        """Return the facts of the user's request: assigned, served, answered or failed."""
+        split, assignment = self.assigned(user)
+        is_canary = assignment.role is Role.CANARY
+        arm = self.canary if is_canary else self.control
+        failed = luck.failure < arm.error
+        cost = None if failed else round(arm.cost_nanousd * luck.cost)
+        return {
             "id": uuid7(),
             "at_s": at_s,
             "endpoint": "chat.completions",
@@ -140,40 +212,39 @@ class World:
             "rollout_id": split.rollout_id if split else None,
             "stage": split.stage if split else None,
             "share": split.share if split else None,
-            "assigned": ("canary" if canary else "control") if split else None,
-            "served": "canary" if canary else "control",
-            "reason": "hash" if split else "no_rollout",
-            "eligible": split is not None,
+            "settle_s": split.settle_s if split else 0.0,
+            "assigned": assignment.role.value if split else None,
+            "served": assignment.role.value,
+            "reason": assignment.reason.value,
+            "eligible": assignment.eligible,
             "unit_hash": unit_hash(b"secret", user),
-            "segments": {"tier": "free" if int(user[5:]) % 3 else "paid"},
+            "segments": {"tier": "free" if int(user.rpartition("-")[2]) % 3 else "paid"},
             "upstream": "sim",
-            "model": "new" if canary else "good",
-            "reported_model": "new-1" if canary else "good-1",
+            "model": "new" if is_canary else "good",
+            "reported_model": "new-1" if is_canary else "good-1",
             "status": 400 if failed else 200,
             "terminal": Terminal.UPSTREAM_ERROR if failed else Terminal.COMPLETED,
-            "latency_ms": float(arm.latency_ms * self.rng.lognormal(0.0, 0.5)),
+            "latency_ms": float(arm.latency_ms * luck.latency),
             "prompt_tokens": 100,
             "completion_tokens": 50,
             "usage_source": UsageSource.PROVIDER,
-            "cost_nanousd": None if failed else cost,
-            "uncached_cost_nanousd": None if failed else cost,
+            "cost_nanousd": cost,
+            "uncached_cost_nanousd": cost,
             "empty": None if failed else False,
         }
-        event = InferenceEvent(**(values | changes))
-        if self.arm_of is not None and not self.arm_of(event):
-            return []
-        events: list[Any] = [event]
-        if not failed and arm.thumbs_up is not None and self.rng.random() < arm.rated:
-            events.append(self.thumb(event, up=bool(self.rng.random() < arm.thumbs_up)))
-        return events
 
     def thumb(self, event: InferenceEvent, *, up: bool, after_s: float = 1.0) -> OutcomeEvent:
+        return self.outcome(event, "thumbs", value=up, after_s=after_s)
+
+    def outcome(
+        self, event: InferenceEvent, metric: str, *, value: bool, after_s: float = 1.0
+    ) -> OutcomeEvent:
         return OutcomeEvent(
             id=uuid7(),
             target_kind=TargetKind.REQUEST,
             target_id=event.id,
-            metric="thumbs",
-            value=up,
+            metric=metric,
+            value=value,
             at_s=event.at_s + after_s,
             occurred_at_s=event.at_s + after_s,
         )

@@ -60,11 +60,14 @@ class ScoringRepository:
         # Sums are read, changed and written back: two scorers of one rollout would lose one's part.
         mine = select(Rollout.id).where(col(Rollout.id).in_(ids)).order_by(col(Rollout.id))
         self.session.exec(mine.with_for_update()).all()
-        query = select(ScoreTask).where(is_due)
+        columns = select(
+            ScoreTask.inference_id, ScoreTask.what, ScoreTask.rollout_id, ScoreTask.due_at
+        )
+        query = columns.where(is_due)
         ordered = query.order_by(col(ScoreTask.due_at), col(ScoreTask.inference_id)).limit(limit)
         return [
-            Task(row.inference_id, row.what, row.rollout_id, row.due_at.timestamp())
-            for row in self.session.exec(ordered)
+            Task(inference_id, what, rollout_id, due_at.timestamp())
+            for inference_id, what, rollout_id, due_at in self.session.exec(ordered)
         ]
 
     def oldest_due_s(self, rollout_id: str, now_s: float) -> float | None:
@@ -163,6 +166,7 @@ class ScoringRepository:
 
     def save(self, rollout_id: str, rollup: Rollup, units: Mapping[str, UnitState]) -> None:
         """Write sums and units."""
+        rollup.flush()
         states: list[tuple[str, str, bytes]] = [("", "", pack(rollup.totals))]
         states += [(name, "", pack(state)) for name, state in rollup.metrics.items()]
         states += [(name, part, pack(state)) for (name, part), state in rollup.slices.items()]

@@ -101,7 +101,7 @@ def test_a_rollout_adds_to_and_overrides_every_measured_stage(loads):
 
     for stage in rollout.plan.stages[:3]:
         gate = gates_of(stage)["net_benefit"]
-        assert (gate.kind, gate.margin) == (MetricKind.GOAL, absolute(0.0005))
+        assert (gate.kind, gate.margin) == (MetricKind.GOAL, absolute(500_000.0))  # nano-dollars
         assert gate.value_per_rubric_point_usd == 0.02
 
 

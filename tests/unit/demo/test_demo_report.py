@@ -6,6 +6,7 @@ import json
 from llm_canary.demo.report import Ending, decided, document, ending
 from llm_canary.demo.screen import Screen, progress
 from llm_canary.demo.script import acts
+from llm_canary.metrics.builtin import BUILT_IN
 
 ORDERS_ACT = acts(swap=False, identical=False)[0]
 
@@ -26,7 +27,14 @@ def change(**changes):
 
 
 def comparison(metric="invalid_output", **changes):
-    facts = {"metric": metric, "n_control": 61, "n_canary": 7, "control": 0.0, "canary": 1.0}
+    facts = {
+        "metric": metric,
+        "unit": BUILT_IN[metric].unit,
+        "n_control": 61,
+        "n_canary": 7,
+        "control": 0.0,
+        "canary": 1.0,
+    }
     return facts | changes
 
 

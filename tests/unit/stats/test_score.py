@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from llm_canary.errors import DataError
 from llm_canary.stats.mixture import log_e
 from llm_canary.stats.score import (
+    ASSUMED_ICC,
     ScoreState,
     UnitRow,
+    design_effect,
     effect,
     effective_canary_units,
     update,
@@ -123,11 +125,18 @@ def test_the_variance_implied_by_a_margin_sees_events_that_have_not_happened():
     implied = 0.25 * 100 * (0.006 * 0.994) + 0.25 * 100 * 0.001 * 0.999
 
     assert variance(quiet, 0.005, noninferiority=True, binary=True) == pytest.approx(implied)
-    assert variance(
-        quiet, 0.005, noninferiority=True, binary=True, design_effect=2.0
-    ) == pytest.approx(2 * implied)
     assert variance(quiet, 0.005, noninferiority=False, binary=True) < 0.01 * implied
     assert variance(quiet, 0.005, noninferiority=True, binary=False) < 0.01 * implied
+
+
+def test_units_who_come_back_make_the_implied_variance_larger():
+    once = score([Response(f"c{k}", True, 0.5, 0.0, 0.001) for k in range(100)])
+    again = score([Response(f"c{k // 10}", True, 0.5, 0.0, 0.001) for k in range(100)])
+
+    assert design_effect(once) == 1.0
+    assert design_effect(again) == pytest.approx(1.0 + 9 * ASSUMED_ICC)
+    implied = [variance(s, 0.005, noninferiority=True, binary=True) for s in (once, again)]
+    assert implied[1] == pytest.approx(implied[0] * (1.0 + 9 * ASSUMED_ICC))
 
 
 numbers = st.floats(-5, 5)
