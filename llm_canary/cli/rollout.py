@@ -21,7 +21,7 @@ _ACTS = {
     "create": "Take the rollout NAME from canary.yaml into the database without starting it.",
     "start": "Start NAME: its first stage begins, and its share of the users goes to the canary.",
     "hold": "Hold NAME: its share stays as it is until a person decides.",
-    "resume": "Resume NAME after a hold; accepts the reasons of the hold.",
+    "resume": "Resume NAME after a hold: accepts its reasons; an unproven stage gets more time.",
     "promote": "Move NAME to its next stage although its gates have not passed.",
     "rollback": "Roll NAME back: every user returns to the control at once.",
 }
@@ -95,7 +95,7 @@ def history(name: str | None, url: str, as_json: bool) -> None:
         print_json(changes)
         return
     print_table(
-        ("when", "rollout", "action", "from", "to", "share", "by", "reason"),
+        ("when", "rollout", "action", "from", "to", "share", "outcome", "by", "reason"),
         [
             (
                 moment(change["at_s"]),
@@ -104,6 +104,7 @@ def history(name: str | None, url: str, as_json: bool) -> None:
                 _place(change["from_state"], change["from_stage"]),
                 _place(change["to_state"], change["to_stage"]),
                 percent(change["share"]),
+                change["outcome"] or ABSENT,
                 change["actor"],
                 change["reason"],
             )

@@ -118,6 +118,7 @@ def _metric(rollup: Rollup, spec: MetricSpec, stage: str) -> MetricEvidence:
         stage_s=own[0],
         stage_i=own[1],
         snapshots=tuple((s, v) for _, s, v in state.snapshots),
+        squares=tuple(state.squares),
         quantiles=(quantiles[0], quantiles[1]),
         denominators=(state.denominator[0], state.denominator[1]),
         segments=_segments(rollup, spec.name),

@@ -17,7 +17,7 @@ from sqlmodel import Session
 from llm_canary.clock import Clock
 from llm_canary.decision.engine import Decision, decide
 from llm_canary.decision.evidence import Evidence
-from llm_canary.errors import Conflict
+from llm_canary.errors import Conflict, DataError
 from llm_canary.ids import uuid7
 from llm_canary.rollout import replay
 from llm_canary.rollout.analysis import NO_LOSS, Loss, gather
@@ -63,18 +63,24 @@ class Controller:
 
     def tick(self) -> int:
         """Decide about each rollout once; return about how many, 0 when another process leads."""
-        now_s = self._clock.now_s()
-        self._held = acquire(self._engine, LEASE, self._holder, now_s=now_s, ttl_s=self._ttl_s)
+        self._held = self._lease()
         if self._held is None:
             return 0
         with read_session(self._engine) as session:
             records = RolloutRepository(session).active()
-        for record in records:
+        for done, record in enumerate(records):
+            # A tick over many rollouts may outlast the lease.
+            if self._held.expires_s - self._clock.now_s() < self._ttl_s / 2.0:
+                self._held = self._lease()
+            if self._held is None:
+                return done
             try:
                 self._decide(record, self._held)
             except Conflict as conflict:
                 # A person or another leader was faster; the next tick sees what they did.
                 _log.info("rollout %s: %s", record.name, conflict.message)
+            except DataError as error:  # one rollout that cannot be decided stops no other
+                _log.error("rollout %s cannot be decided: %s", record.name, error.message)
         return len(records)
 
     def close(self) -> None:
@@ -82,6 +88,10 @@ class Controller:
         if self._held is not None:
             release(self._engine, self._held)
             self._held = None
+
+    def _lease(self) -> Held | None:
+        now_s = self._clock.now_s()
+        return acquire(self._engine, LEASE, self._holder, now_s=now_s, ttl_s=self._ttl_s)
 
     def _decide(self, record: RolloutRecord, held: Held) -> None:
         with read_session(self._engine) as session:

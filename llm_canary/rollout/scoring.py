@@ -21,6 +21,7 @@ from llm_canary.metrics.accumulate import Response, Settings, enter, look, matur
 from llm_canary.metrics.builtin import has_failed
 from llm_canary.metrics.spec import MetricSpec, ResponseFacts
 from llm_canary.metrics.state import Rollup, UnitState
+from llm_canary.rollout.forget import is_closed
 from llm_canary.rollout.late import count_late
 from llm_canary.routing.table import Role
 from llm_canary.storage.engine import write_session
@@ -49,11 +50,12 @@ def score_due(engine: Engine, clock: Clock, limit: int = 1_000) -> int:
         rollouts = RolloutRepository(session)
         for rollout_id, own in by_rollout.items():
             record = rollouts.by_id(rollout_id)
-            if record is not None and record.started_at_s is not None:
+            is_open = record is not None and not is_closed(record, now_s)
+            if record is not None and record.started_at_s is not None and is_open:
                 settings = settings_of(record, rollouts.transitions(rollout_id))
                 _Batch(repository, record, settings, now_s).run(own, rows)
             else:
-                repository.finish(own)  # of a rollout that is not here: nothing to compare with
+                repository.finish(own)  # of a rollout that is not here, or over for long
     return len(tasks)
 
 

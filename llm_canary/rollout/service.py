@@ -21,6 +21,7 @@ from llm_canary.rollout import transitions
 from llm_canary.rollout.baseline import freeze_from_history
 from llm_canary.rollout.replay import Replay, replay
 from llm_canary.rollout.views import (
+    EXTEND,
     DecisionView,
     RolloutView,
     TransitionView,
@@ -111,18 +112,16 @@ class RolloutService:
 
     def resume(self, name: str, *, actor: str, reason: str) -> RolloutRecord:
         """Let the rollout go on; what it was held for is accepted."""
-        now_s = self._clock.now_s()
-        with read_session(self._engine) as session:
-            found = self._find(session, name).hold
-        is_overdue = found is not None and transitions.OVERDUE in found.codes
-        act = Act(action="extend" if is_overdue else "resume", actor=actor, reason=reason)
-        return self._change(name, act, lambda record: transitions.resumed(record, now_s))
+        now_s, seen = self._clock.now_s(), self.get(name)
+        action = EXTEND if transitions.is_overdue(seen) else "resume"
+        act = Act(action=action, actor=actor, reason=reason)
+        return self._change(name, act, lambda each: transitions.resumed(each, now_s), seen.seq)
 
     def promote(self, name: str, *, actor: str, reason: str) -> RolloutRecord:
         """Move to the next stage, whatever the gates say."""
-        now_s = self._clock.now_s()
+        now_s, seen = self._clock.now_s(), self.get(name)
         act = Act(action="promote", actor=actor, reason=reason)
-        return self._change(name, act, lambda record: transitions.promoted(record, now_s))
+        return self._change(name, act, lambda each: transitions.promoted(each, now_s), seen.seq)
 
     def rollback(self, name: str, *, actor: str, reason: str) -> RolloutRecord:
         """Send all traffic to the control and end the rollout."""
@@ -235,10 +234,24 @@ class RolloutService:
             raise ConfigError("; ".join(problems), problems=tuple(problems))
 
     def _change(
-        self, name: str, act: Act, step: Callable[[RolloutRecord], RolloutRecord]
+        self,
+        name: str,
+        act: Act,
+        step: Callable[[RolloutRecord], RolloutRecord],
+        seq: int | None = None,
     ) -> RolloutRecord:
+        """Take a person's step; one that means the transition `seq` is refused after any other.
+
+        Two who promote at once mean the same step, and it is taken once. Holds and rollbacks mean
+        the rollout, whatever a controller did a moment before.
+        """
         with write_session(self._engine) as session:
-            before = self._find(session, name)
+            before = self._find(session, name, lock=True)
+            if seq not in {None, before.seq}:
+                raise Conflict(
+                    f"rollout {name!r} was changed meanwhile (after transition {seq}); look again",
+                    code="rollout_conflict",
+                )
             after = step(before)
             self._apply(session, before, after, act)
         self._on_change()
@@ -330,8 +343,8 @@ class RolloutService:
         with read_session(self._engine) as session:
             return RolloutRepository(session).latest(name) is not None
 
-    def _find(self, session: Session, name: str) -> RolloutRecord:
-        found = RolloutRepository(session).latest(name)
+    def _find(self, session: Session, name: str, *, lock: bool = False) -> RolloutRecord:
+        found = RolloutRepository(session).latest(name, lock=lock)
         if found is None:
             raise NotFound(f"there is no rollout {name!r}; `rollout create` makes one")
         return found

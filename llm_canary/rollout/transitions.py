@@ -39,6 +39,11 @@ def held(record: RolloutRecord, hold: Hold) -> RolloutRecord:
     return _next(record, hold=hold, reminders=0)
 
 
+def is_overdue(record: RolloutRecord) -> bool:
+    """Say whether the rollout is held because its stage has not been proven in its time."""
+    return record.hold is not None and OVERDUE in record.hold.codes
+
+
 def resumed(record: RolloutRecord, now_s: float) -> RolloutRecord:
     """Return the rollout as a person lets it go on.
 
@@ -48,7 +53,7 @@ def resumed(record: RolloutRecord, now_s: float) -> RolloutRecord:
     if record.hold is None:
         raise Conflict(f"rollout {record.name!r} is not held; nothing to resume")
     progress, codes = record.progress, record.hold.codes
-    if OVERDUE in codes:
+    if is_overdue(record):
         stage, age_s = current_stage(record), now_s - (record.stage_started_at_s or now_s)
         longer_s = age_s + max(stage.min_s, record.spec.plan.full_cycle_s)
         progress = msgspec.structs.replace(progress, extended_until_s=longer_s)

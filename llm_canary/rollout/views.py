@@ -28,6 +28,7 @@ from llm_canary.storage.repositories.rollouts import (
 from llm_canary.storage.repositories.scoring import ScoringRepository
 
 HELD = "held"
+EXTEND = "extend"
 
 
 class StageView(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +63,11 @@ class DecisionView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TransitionView(msgspec.Struct, frozen=True, kw_only=True):
-    """One change that was applied; `outcome` is set on the one that ended the rollout."""
+    """One change that was applied.
+
+    `outcome` is set where one was reached: promoted, rolled_back or aborted on the change that
+    ended the rollout, extended on each that gave a stage more time.
+    """
 
     id: str
     rollout: str
@@ -229,6 +234,9 @@ def decision_view(record: DecisionRecord, *, in_full: bool = False) -> DecisionV
 
 def transition_view(record: TransitionRecord, rollout: RolloutRecord) -> TransitionView:
     """Return the transition with the names of its rollout."""
+    outcome = rollout.outcome if record.seq == rollout.seq else None
+    if record.action == EXTEND:
+        outcome = "extended"
     return TransitionView(
         id=record.id,
         rollout=rollout.name,
@@ -245,7 +253,7 @@ def transition_view(record: TransitionRecord, rollout: RolloutRecord) -> Transit
         to_stage=record.to_stage,
         share=record.share,
         decision_id=record.decision_id,
-        outcome=rollout.outcome if record.seq == rollout.seq else None,
+        outcome=outcome,
     )
 
 

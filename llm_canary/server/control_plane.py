@@ -24,6 +24,7 @@ from llm_canary.pages.app import add_pages
 from llm_canary.providers.price_list import lookup
 from llm_canary.rollout.analysis import NO_LOSS, Loss
 from llm_canary.rollout.controller import Controller
+from llm_canary.rollout.forget import forget_units
 from llm_canary.rollout.publish import TABLE_FILE, Publisher
 from llm_canary.rollout.scoring import score_due
 from llm_canary.rollout.service import RolloutService
@@ -65,6 +66,7 @@ class ControlPlane:
             self._loop("score", self._score_step, interval_s=0.25),
             self._loop("decide", self._decide_step, interval_s=1.0),
             self._loop("publish", self._publisher.publish, interval_s=0.25),
+            self._loop("forget", self._forget_step, interval_s=60.0),
             Loop("config", self._config_step, interval_s=0.5, clock=clock),
         ]
         services = ApiServices(
@@ -144,6 +146,10 @@ class ControlPlane:
     def _score_step(self) -> bool:
         # One process enters responses into the sums: the one that decides.
         return self._controller.is_leader and score_due(self._engine, self._clock, _BATCH) >= _BATCH
+
+    def _forget_step(self) -> bool:
+        is_leader = self._controller.is_leader
+        return is_leader and forget_units(self._engine, self._clock, _BATCH) >= _BATCH
 
     def _decide_step(self) -> bool:
         self._controller.tick()

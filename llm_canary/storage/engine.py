@@ -15,6 +15,7 @@ from llm_canary.errors import StorageError
 from llm_canary.storage.dialect import is_sqlite
 
 _BUSY_TIMEOUT_MS = 15_000
+_IDLE_IN_TRANSACTION_MS = 60_000
 _CONNECT_TIMEOUT_S = 5
 _IS_READER = "llm_canary_is_reader"
 
@@ -33,7 +34,12 @@ def make_engine(url: str) -> Engine:
         pool_pre_ping=True,
         pool_size=8,
         max_overflow=24,
-        connect_args={"connect_timeout": _CONNECT_TIMEOUT_S, "application_name": "llm-canary"},
+        connect_args={
+            "connect_timeout": _CONNECT_TIMEOUT_S,
+            "application_name": "llm-canary",
+            # A process that freezes inside a transaction must not keep the lease's row for ever.
+            "options": f"-c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_MS}",
+        },
     )
 
 

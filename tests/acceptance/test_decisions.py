@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from llm_canary.api.app import ApiServices, create_api
 from llm_canary.errors import ConfigError, Conflict, DataError
+from llm_canary.pages.overview import overview
 from llm_canary.rollout import replay as replaying
-from llm_canary.rollout.controller import Controller
 from llm_canary.storage.engine import read_session
 from llm_canary.storage.repositories.rollouts import RolloutRepository
+from tests.support.asgi import AsgiClient
 from tests.support.rollout_world import QUICK, World
 
 HOUR_S = 3_600.0
@@ -160,8 +162,12 @@ def test_a_persons_hold_is_never_overridden(world):
     run(world, steps=30, until=())
 
     assert world.view.state == "held"
-    assert world.view.verdict == "rollback"
     assert world.actions()[-1] == ("hold", "initial")
+    assert world.view.share == 0.1
+    # What is proven meanwhile is said to whoever looks.
+    assert world.view.verdict == "rollback"
+    assert any("error_rate is worse" in reason for reason in world.view.reasons)
+    assert "error_rate is worse" in str(overview((world.view,), (), world.clock.now_s()))
 
 
 def test_harm_that_crossed_during_a_persons_hold_is_remembered(world):
@@ -192,23 +198,64 @@ def test_an_unproven_stage_asks_a_person_and_is_extended_by_resuming(world):
     run(world, steps=60, requests=20)
     assert world.view.state == "held"
 
-    world.service.resume("next", actor="mara", reason="more traffic on Monday")
+    said = {"reason": "more traffic on Monday", "actor": "mara"}
+    assert api(world).post("/api/v1/rollouts/next/resume", json=said).status_code == 200
     world.step(20, 10.0)
 
-    assert world.actions()[-1][0] == "extend"
     assert world.view.state == "running"
+    newest = api(world).get("/api/v1/history").json()[0]
+    assert newest | said == newest
+    assert (newest["action"], newest["outcome"]) == ("extend", "extended")
+    world.clock.advance(50.0)
+    world.controller.tick()
+    assert world.view.state == "held"  # it got its minimum once more, no longer
 
 
-def test_a_stale_hold_reminds_after_four_hours_and_then_daily(world):
+def api(world):
+    return AsgiClient(
+        create_api(
+            ApiServices(
+                engine=world.engine,
+                rollouts=world.service,
+                clock=world.clock,
+                status=dict,
+                ready=lambda: None,
+                keys=tuple,
+            )
+        )
+    )
+
+
+def test_the_history_tells_the_outcome_of_every_rollout(world):
+    world.service.create("next", actor="mara", reason="soon")
+    world.service.rollback("next", actor="mara", reason="not after all")
+    world.start()
+    run(world, steps=120)
+    world.canary.error = 0.5
+    world.start()
+    run(world)
+
+    told = [(each.attempt, each.outcome) for each in world.service.history() if each.outcome]
+
+    assert told == [(3, "rolled_back"), (2, "promoted"), (1, "aborted")]
+
+
+def test_a_stale_hold_reminds_after_four_hours_and_then_daily(world, caplog):
     world.start()
     world.service.hold("next", actor="mara", reason="let me look")
-    seen = []
-    for _ in range(60):
+    hours = []
+    for hour in range(1, 61):
         world.clock.advance(HOUR_S)
         world.controller.tick()
-        seen.append(world.view.reminders)
+        hours += [hour] * (world.view.reminders - len(hours))
 
-    assert [seen.index(1) + 1, seen.index(2) + 1, seen.index(3) + 1] == [4, 28, 52]
+    assert hours == [4, 28, 52]
+    said = [each.message for each in caplog.records if "waits for a person" in each.message]
+    assert [each.split(" since ")[1] for each in said] == [
+        f"{hour}.0 h and waits for a person: let me look" for hour in hours
+    ]
+    world.service.resume("next", actor="mara", reason="go on")
+    assert world.view.reminders == 0
 
 
 def test_harm_after_full_promotion_returns_from_standby(world):
@@ -216,13 +263,19 @@ def test_harm_after_full_promotion_returns_from_standby(world):
     world.__post_init__()
     world.start()
     run(world, until=("standby",))
+    table = world.publisher.table.routes["bot"]
+    assert (table.control.model, table.split.share) == ("good", 0.8)  # still warm
     world.canary.error = 0.3
 
     view = run(world, steps=12)
+    run(world, steps=6, until=())
 
-    assert view.state == "rolled_back"
-    assert view.stage == "standby"
-    assert world.publisher.table.routes["bot"].control.model == "good"
+    assert (view.state, view.stage, view.share) == ("rolled_back", "standby", 0.0)
+    assert any("error_rate is worse" in reason for reason in view.decision.reasons)
+    table = world.publisher.table.routes["bot"]
+    assert (table.control.model, table.split) == ("good", None)
+    assert [action for action, _ in world.actions()].count("rollback") == 1
+    assert world.service.history("next")[0].actor == "robot"
 
 
 class Killed(BaseException):
@@ -264,40 +317,6 @@ def test_a_killed_scorer_counts_nothing_twice(world, monkeypatch):
     world.score()
 
     assert sum(world.view.responses) == 200
-
-
-@pytest.mark.parametrize("error", [0.5, 0.0], ids=["to-a-rollback", "to-another-wait"])
-def test_a_leader_that_lost_its_lease_applies_nothing(world, monkeypatch, error):
-    world.canary.error = error
-    world.start()
-    world.step(200, 10.0, tick=False)
-    other = Controller(world.engine, world.service, world.clock, holder="two")
-    from llm_canary.rollout import controller
-
-    decide = controller.decide
-
-    def slow(*arguments):
-        decision = decide(*arguments)
-        monkeypatch.setattr(controller, "decide", decide)
-        world.clock.advance(60.0)
-        assert other.tick() == 1  # it rolls back meanwhile
-        return decision
-
-    monkeypatch.setattr(controller, "decide", slow)
-    world.controller.tick()
-
-    assert [action for action, _ in world.actions()].count("rollback") == (error > 0)
-    assert len(world.service.decisions("next")) == 1
-
-
-def test_only_one_controller_leads(world):
-    other = Controller(world.engine, world.service, world.clock, holder="two")
-    world.start()
-    world.controller.tick()
-
-    assert other.tick() == 0
-    world.controller.close()
-    assert other.tick() == 1
 
 
 def test_each_decision_replays_to_the_same_bytes(world):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
 
 from llm_canary.errors import Conflict, NotFound
+from llm_canary.rollout.forget import forget_units
 from llm_canary.rollout.scoring import score_due
 from llm_canary.storage import lease
 from llm_canary.storage.engine import read_session, write_session
@@ -64,23 +67,91 @@ def test_scorers_that_run_at_once_count_each_response_once(world):
     assert sums(world).slice("error_rate").score.n_control == world.view.responses[0]
 
 
-def test_of_two_acts_at_once_one_is_refused(world):
-    world.start()
+@pytest.mark.parametrize("act", ["create", "start", "hold", "resume", "promote", "rollback"])
+def test_what_four_people_do_at_once_is_done_once(world, monkeypatch, act):
+    if act not in {"create", "start"}:
+        world.start()
+    if act == "resume":
+        world.service.hold("next", actor="mara", reason="let me look")
+    ready = threading.Barrier(4)
+    get = world.service.get
 
-    def act(_):
+    def seen(name):
+        found = get(name)
+        ready.wait(10)  # everyone has seen the same rollout before anyone acts
+        return found
+
+    if act in {"resume", "promote"}:
+        monkeypatch.setattr(world.service, "get", seen)
+
+    def at_once(_):
         try:
-            world.service.promote("next", actor="mara", reason="at once")
+            getattr(world.service, act)("next", actor="mara", reason="at once")
         except Conflict:
             return False
         return True
 
     with ThreadPoolExecutor(4) as pool:
-        done = sum(pool.map(act, range(4)))
+        done = sum(pool.map(at_once, range(4)))
 
-    promotions = [action for action, _ in world.actions() if action == "promote"]
-    assert len(promotions) == done
+    assert done == 1
+    assert [action for action, _ in world.actions()].count(act) == 1
     seqs = [each.seq for each in world.service.history("next")]
-    assert seqs == sorted(set(seqs), reverse=True)
+    assert seqs == list(range(len(seqs), 0, -1))
+
+
+def test_what_a_decision_learns_while_a_person_acts_is_kept(tmp_path, engine):
+    world = World(tmp_path, QUICK.replace("PLAN", "quick"), engine=engine)
+    world.start()
+    began = threading.Event()
+    with write_session(engine) as session, ThreadPoolExecutor(1) as pool:
+        repository = RolloutRepository(session)
+        before = repository.latest("next")
+        learned = msgspec.structs.replace(before.progress, harm=("proven",))
+        repository.touch(before, msgspec.structs.replace(before, progress=learned))
+
+        def hold():
+            began.set()
+            return world.service.hold("next", actor="mara", reason="let me look")
+
+        holding = pool.submit(hold)
+        began.wait(10)
+        time.sleep(0.2)  # by now the person waits for the decision
+        session.commit()
+        assert holding.result(10).progress.harm == ("proven",)
+
+
+def test_units_are_forgotten_in_batches_once_nothing_can_be_scored_any_more(tmp_path, engine):
+    world = thumbs(tmp_path, engine)
+    world.start()
+    world.step(100, 10.0)
+    event = world.request(world.clock.now_s(), **answer(failed=False))[0]
+    late = world.request(world.clock.now_s(), **answer(failed=False))[0]
+    world.sink.write([event])
+    world.clock.advance(3_700.0)  # the window of a thumb is an hour
+    world.score()
+    counted = rows(world, "metric_stat")
+    known = len(rows(world, "unit_stat"))
+
+    assert forget_units(engine, world.clock) == 0  # it still runs
+    world.service.rollback("next", actor="mara", reason="enough")
+    world.clock.advance(3_600.0 + 86_399.0)
+    assert forget_units(engine, world.clock) == 0  # facts may still wait on a disk
+    world.clock.advance(2.0)
+    deleted = [forget_units(engine, world.clock, 40) for _ in range(4)]
+    world.sink.write([late, world.thumb(late, up=True), world.thumb(event, up=False)])
+    world.score()
+
+    assert deleted[0] == 40 and sum(deleted) == known
+    assert rows(world, "unit_stat") == []
+    assert rows(world, "score_task") == []
+    assert rows(world, "metric_stat") == counted
+    assert world.view.outcome == "rolled_back"
+
+
+def rows(world, table):
+    with world.engine.connect() as connection:
+        return sorted(map(tuple, connection.exec_driver_sql(f"SELECT * FROM {table}")))
 
 
 def retry(world, first, *, failed, after_s=2.0):

@@ -5,7 +5,7 @@ from sqlalchemy.engine import Engine
 from llm_canary.storage.engine import read_session
 from llm_canary.storage.ingest import SqlBatchSink
 from llm_canary.storage.repositories import inferences, outcomes
-from llm_canary.telemetry.events import TargetKind, Terminal
+from llm_canary.telemetry.events import TargetKind
 from tests.factories import NOON_S, make_inference, make_outcome
 
 
@@ -17,39 +17,6 @@ def test_an_inference_is_found_by_the_id_the_client_has(engine: Engine) -> None:
         assert inferences.by_response_id(session, "chatcmpl-7") == event
         assert inferences.by_response_id(session, "chatcmpl-9") is None
         assert inferences.by_request_id(session, "unknown") is None
-
-
-def test_recent_ones_come_newest_first(engine: Engine) -> None:
-    old, middle, new = (make_inference(at_s=NOON_S + second) for second in range(3))
-    other = make_inference(at_s=NOON_S + 9, rollout_id="rollout-2")
-    SqlBatchSink(engine).write([middle, new, old, other])
-
-    with read_session(engine) as session:
-        assert inferences.recent(session, "rollout-1", limit=2) == [new, middle]
-        assert inferences.recent(session, limit=1) == [other]
-        assert inferences.count(session) == 4
-
-
-def test_only_comparable_responses_are_counted_by_arm(engine: Engine) -> None:
-    SqlBatchSink(engine).write(
-        [
-            make_inference(),
-            make_inference(),
-            make_inference(terminal=Terminal.TIMEOUT),
-            make_inference(assigned="control"),
-            make_inference(eligible=False),
-            make_inference(rollout_id="rollout-2"),
-        ]
-    )
-
-    with read_session(engine) as session:
-        counts = inferences.count_by_arm(session, "rollout-1")
-
-    assert counts == {
-        ("canary", Terminal.COMPLETED): 2,
-        ("canary", Terminal.TIMEOUT): 1,
-        ("control", Terminal.COMPLETED): 1,
-    }
 
 
 def test_the_outcome_that_occurred_last_wins_whatever_came_last(engine: Engine) -> None:

