@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
+SEEDS ?= 20261123
+PART ?= 1
+FIGURES := docs/data/statistics.jsonl
 
 .DEFAULT_GOAL := help
 
@@ -50,8 +53,14 @@ format: $(VENV)/.dev ## format and fix what can be fixed
 docs: $(VENV)/.dev ## renew the generated tables of docs/
 	@$(BIN)/python -m llm_canary.config.reference docs/configuration.md
 
-simulate: $(VENV)/.dev ## the full-length simulations behind docs/statistics.md (an hour or more)
-	@$(BIN)/python -m pytest -m simulation tests/statistics $(PYTEST_ARGS)
+simulate: $(VENV)/.dev ## the full-length simulations behind docs/statistics.md, an hour each (SEEDS="1 2 3" PART=.2)
+	@mkdir -p $(dir $(FIGURES)) && failed=0; for seed in $(SEEDS); do \
+	  LLM_CANARY_SIMULATION_SEED=$$seed LLM_CANARY_SIMULATION_PART=$(PART) LLM_CANARY_SIMULATION_FIGURES=$(CURDIR)/$(FIGURES) \
+	  $(BIN)/python -m pytest -n 2 --dist worksteal -m simulation tests/statistics $(PYTEST_ARGS) || failed=1; \
+	done; $(BIN)/python tests/statistics/statistics_report.py; exit $$failed
+
+crash: $(VENV)/.dev ## kill controllers 200 times (about four minutes)
+	@$(BIN)/python -m pytest -m simulation -o log_cli=true --log-cli-level=INFO tests/crash $(PYTEST_ARGS)
 
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 lock: $(VENV)/.dev ## resolve the locked dependencies again
@@ -66,4 +75,4 @@ build: $(VENV)/.dev ## build the wheel and the source distribution into dist/
 clean: ## remove the environment and caches
 	@rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
-.PHONY: help demo serve test check format docs simulate lock build clean
+.PHONY: help demo serve test check format docs simulate crash lock build clean

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from math import isfinite
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from llm_canary.cli.output import json_option, print_json, print_lines
+from llm_canary.cli.traffic_options import amounts, share, shares
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -21,62 +21,6 @@ if TYPE_CHECKING:
     from llm_canary.routing.table import Price
 
 _NANO = 1e9
-
-
-def _share(
-    ctx: click.Context | None, param: click.Parameter | None, value: str | None
-) -> float | None:
-    """Return the share as the configuration writes it: 5% or 0.05."""
-    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415
-
-    from llm_canary.config.values import Share  # noqa: PLC0415
-
-    if value is None:
-        return None
-    try:
-        return float(TypeAdapter(Share).validate_python(value))
-    except ValidationError:
-        wrong = f"{value!r} is no share; write one such as 5% or 0.05"
-        raise click.BadParameter(wrong, ctx, param) from None
-
-
-def _shares(
-    ctx: click.Context, param: click.Parameter, values: Sequence[str]
-) -> list[tuple[str, float]]:
-    """Return the pairs of METRIC=SHARE."""
-    pairs = [_pair(ctx, param, value, "error_rate=1%") for value in values]
-    return [(metric, _share(ctx, param, text) or 0.0) for metric, text in pairs]
-
-
-def _amounts(
-    ctx: click.Context, param: click.Parameter, values: Sequence[str]
-) -> list[tuple[str, list[float]]]:
-    """Return metrics with one or two numbers, from METRIC=MEAN and METRIC=MEAN:SD."""
-    found = []
-    for value in values:
-        metric, text = _pair(ctx, param, value, "latency_mean=900:400")
-        numbers = [_number(part) for part in text.split(":")]
-        if len(numbers) > 2 or None in numbers:
-            wrong = f"{value!r} is not METRIC=MEAN or METRIC=MEAN:SD, such as latency_mean=900:400"
-            raise click.BadParameter(wrong, ctx, param)
-        found.append((metric, [each for each in numbers if each is not None]))
-    return found
-
-
-def _pair(ctx: click.Context, param: click.Parameter, value: str, example: str) -> tuple[str, str]:
-    metric, sign, text = value.partition("=")
-    if not (metric and sign and text):
-        wrong = f"{value!r} is not METRIC=VALUE, such as {example}"
-        raise click.BadParameter(wrong, ctx, param)
-    return metric, text
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if isfinite(number) else None
 
 
 @click.command()
@@ -113,9 +57,9 @@ def _number(text: str) -> float | None:
     help="Requests that a user makes on a day on which they come.",
 )
 @click.option(
-    "--returning", metavar="SHARE", callback=_share, help="Users of one day who come on another."
+    "--returning", metavar="SHARE", callback=share, help="Users of one day who come on another."
 )
-@click.option("--rated", metavar="SHARE", callback=_share, help="Responses that get a thumb.")
+@click.option("--rated", metavar="SHARE", callback=share, help="Responses that get a thumb.")
 @click.option(
     "--icc",
     metavar="N",
@@ -127,7 +71,7 @@ def _number(text: str) -> float | None:
     "rates",
     metavar="METRIC=SHARE",
     multiple=True,
-    callback=_shares,
+    callback=shares,
     help="A rate of the control, such as error_rate=1%; may be repeated.",
 )
 @click.option(
@@ -135,14 +79,14 @@ def _number(text: str) -> float | None:
     "means",
     metavar="METRIC=MEAN[:SD]",
     multiple=True,
-    callback=_amounts,
+    callback=amounts,
     help="A mean of the control, in ms, tokens or dollars, such as latency_mean=900:400.",
 )
 @click.option(
     "--observed",
     metavar="METRIC=SHARE",
     multiple=True,
-    callback=_shares,
+    callback=shares,
     help="Responses that have a value of the metric, such as task_completion=10%.",
 )
 @click.option(
@@ -157,7 +101,7 @@ def _number(text: str) -> float | None:
     type=click.FloatRange(min=0, min_open=True),
     help="Forecast no plan; say how many days N canary responses take at --share of --daily.",
 )
-@click.option("--share", metavar="SHARE", callback=_share, help="The canary's share, for --needed.")
+@click.option("--share", metavar="SHARE", callback=share, help="The canary's share, for --needed.")
 @json_option
 def plan(path: Path, *, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - as click calls it
     """Say how long a plan takes, what it can show and what it costs, before it starts.
@@ -337,8 +281,8 @@ def _metrics(traffic: Traffic, of: Plan, options: Mapping[str, Any]) -> dict[str
 
     if options["rated"] is not None and "thumbs_up_rate" in specs:
         change("thumbs_up_rate", observed=Number(options["rated"]))
-    for name, share in options["observed"]:
-        change(name, observed=Number(share))
+    for name, part in options["observed"]:
+        change(name, observed=Number(part))
     for name, rate in options["rates"]:
         if name in specs and specs[name].scale is not Scale.RATE:
             raise click.UsageError(f"{name} is no rate; give its --mean {name}=MEAN:SD")

@@ -108,9 +108,23 @@ def values_text(shown: Comparison) -> str:
 
 def harm_log_e(found: MetricEvidence, frozen: Frozen) -> float:
     """Return the log e-value of "worse than control", with restarts for harm that began late."""
-    snapshots = found.snapshots or ((0.0, 0.0),)
-    score = restart_log_e(snapshots, found.score.s, found.harm_v[0], frozen.v0_harm)
+    score = restart_log_e(_restarts(found), found.score.s, found.harm_v[0], frozen.v0_harm)
     return _with_exact(score, found.first)
+
+
+def _restarts(found: MetricEvidence) -> tuple[tuple[float, float], ...]:
+    """Return (S, V) at the restarts, so that what V has gained since is the larger gain of its two.
+
+    The gain of the larger one is not: after a ramp to nearly all traffic the robust variance hardly
+    grows until the few control units fail, and if it was ahead by chance it would stay the larger.
+    """
+    v, score = found.harm_v[0], found.score
+    without = len(found.snapshots) - len(found.squares)
+    known = (
+        (s, min(then, v - (score.pp - pp), v - (score.xx - xx)))
+        for (s, then), (pp, xx) in zip(found.snapshots[without:], found.squares, strict=True)
+    )
+    return (*found.snapshots[:without], *known) or ((0.0, 0.0),)
 
 
 def segment_log_e(found: SliceEvidence, frozen: Frozen) -> float:

@@ -60,6 +60,7 @@ class MetricEvidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     stage_s: float = 0.0  # the stage's own responses
     stage_i: float = 0.0
     snapshots: tuple[tuple[float, float], ...] = ()  # (S, running maximum of V) at restarts
+    squares: tuple[tuple[float, float], ...] = ()  # (PP, XX) at the last of them; older lack them
     quantiles: tuple[float | None, float | None] = (None, None)  # as observed, quantile metrics
     denominators: tuple[float, float] = (0.0, 0.0)  # sums, of ratios
     segments: tuple[SliceEvidence, ...] = ()

@@ -66,6 +66,11 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     bound: float | None = None
 
 
+def least_units(stage: Stage, spec: MetricSpec) -> int:
+    """Return the effective canary units below which the metric passes no gate of the stage."""
+    return min(stage.min_units, MIN_ANSWERS) if spec.is_conditional else stage.min_units
+
+
 def look_times_s(plan: Plan, stage: Stage) -> tuple[float, ...]:
     """Return the stage ages of the planned looks."""
     low = max(stage.min_s, plan.full_cycle_s)
@@ -212,9 +217,7 @@ class _Gate:
     ) -> str | None:
         state = found.score
         n_eff = state.i**2 / state.qq if state.qq > 0.0 else 0.0
-        least = self._stage.min_units
-        if spec.is_conditional:
-            least = min(least, MIN_ANSWERS)
+        least = least_units(self._stage, spec)
         if n_eff < least:
             return f"{n_eff:.0f} of at least {least} effective canary units"
         needed = -log(self._plan.alpha_promote) * frozen.span / margin

@@ -13,7 +13,7 @@ from math import log, prod
 
 import msgspec
 
-from llm_canary.decision.gates import look_times_s
+from llm_canary.decision.gates import least_units, look_times_s
 from llm_canary.decision.plan import Gate, MetricKind, Plan, Stage
 from llm_canary.decision.proof import DAY_S, POWER, Proof, Spell, inflation
 from llm_canary.decision.rules import AV_PART, alpha_promote, measured
@@ -213,7 +213,10 @@ class _Stage:
         if margin <= 0.0:
             return msgspec.structs.replace(base, is_floor_reached=False)
         proof = Proof(self._traffic, found, self._stage, self._before, margin, self._alpha)
-        floor = max(self._stage.min_units, -log(self._plan.alpha_promote) * found.span / margin)
+        floor = max(
+            least_units(self._stage, found.spec),
+            -log(self._plan.alpha_promote) * found.span / margin,
+        )
         last = self._looks[-1]
         days = proof.days(floor)
         smallest = proof.smallest(last)

@@ -1,7 +1,8 @@
 """Short simulations in every test run; full ones (marker `simulation`) on request.
 
-`LLM_CANARY_SIMULATION_SEED` replaces the seed, `LLM_CANARY_SIMULATION_FIGURES` names a file to
-which each test appends what it measured as one line of JSON.
+`LLM_CANARY_SIMULATION_SEED` replaces the seed, `LLM_CANARY_SIMULATION_PART` takes that fraction of
+the full runs, `LLM_CANARY_SIMULATION_FIGURES` names a file to which each test appends what it
+measured as one line of JSON.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ import pytest
 )
 def length(request):
     """Choose the number of runs: `length(short, full)`."""
-    return lambda short, full=10_000: short if request.param == "short" else full
+    part = float(os.environ.get("LLM_CANARY_SIMULATION_PART", "1"))
+    is_short = request.param == "short"
+    return lambda short, full=10_000: short if is_short else max(round(full * part), short)
 
 
 @pytest.fixture

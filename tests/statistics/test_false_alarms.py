@@ -291,3 +291,48 @@ def test_a_bot_with_a_third_of_the_traffic_hides_no_harm_when_its_responses_are_
 
     assert found >= required(0.95, runs)
     assert uncapped < required(0.8, runs)
+
+
+def test_restarts_raise_no_alarm_where_a_ramp_leaves_few_in_the_control(length, seed, record):
+    """Two days at 50 %, two at 99 %: the robust variance hardly grows until a control unit fails.
+
+    A restart whose variance is the gain of the larger of the two takes a lull there for harm.
+    """
+    runs, hours, rate = length(2_000, 20_000), 96, 0.01
+    rng = np.random.default_rng([seed, 6])
+    share = np.where(np.arange(hours) < 48, 0.5, 0.99)
+    paths = binary_paths(
+        rng, runs, per_look=1_000, share=share, control=rate, canary=rate, bucket=1
+    )
+    v0 = tuned(0.01, 0.005, 1.5 * rate)
+    total = paths.variance(0.0)
+    gain_of_larger = _restarted(paths, v0, lambda at: total - total[:, at])
+    larger_gain = _restarted(
+        paths,
+        v0,
+        lambda at: np.maximum.reduce(
+            [total - total[:, at], paths.pp - paths.pp[:, at], paths.xx - paths.xx[:, at]]
+        ),
+    )
+    ours = ever(larger_gain >= math.log(100))
+    wrong = ever(gain_of_larger >= math.log(100))
+    record(runs=runs, rolled_back=ours / runs, gain_of_the_larger=wrong / runs)
+
+    assert ours <= allowed(0.01, runs)
+    assert wrong > allowed(0.01, runs)
+
+
+def _restarted(paths, v0, gain):
+    """Vectorised `global_test.restart_log_e`, a restart every six hours from the start."""
+    total, left = np.zeros_like(paths.s), np.ones(paths.s.shape[1])
+    for k, start in enumerate(range(0, paths.s.shape[1], 6)):
+        weight = 1.0 / ((k + 1) * (k + 2))
+        since = slice(start, None)
+        if start:
+            at = slice(start - 1, start)
+            s, v = paths.s - paths.s[:, at], np.maximum(gain(at), 0.0)
+        else:
+            s, v = paths.s, paths.variance(0.0)
+        total[:, since] += weight * np.exp(log_e_three(s[:, since], v[:, since], v0))
+        left[since] -= weight
+    return np.log(total + left)

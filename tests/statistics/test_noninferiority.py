@@ -9,6 +9,7 @@ import pytest
 from canary_sim import allowed, binary_paths, ever, first, log_e, log_e_three, required
 from scipy.special import logsumexp, ndtri
 
+from llm_canary.decision.gates import MIN_ANSWERS
 from llm_canary.stats.boundaries import crossing, obrien_fleming, shipped_bounds
 from llm_canary.stats.exact import GRID, log_e_not_worse
 from llm_canary.stats.mixture import precision
@@ -19,16 +20,16 @@ GATE = 0.04
 ANY_TIME = 0.01
 
 
-def proof(paths, *, margin, alpha, v0):
+def proof(paths, *, margin, alpha, v0, least=200):
     """Always-valid non-inferiority at each look, with the floors that guard it."""
-    enough = paths.effective_units() >= 200
+    enough = paths.effective_units() >= least
     enough &= paths.n_canary >= math.log(1 / alpha) / margin
     return (paths.no_worse(v0, margin) >= math.log(1 / alpha)) & enough
 
 
-def gates(paths, *, margin, bounds, at):
+def gates(paths, *, margin, bounds, at, least=200):
     """Group-sequential non-inferiority at the looks `at`."""
-    enough = (paths.effective_units() >= 200) & (paths.n_canary >= math.log(1 / GATE) / margin)
+    enough = (paths.effective_units() >= least) & (paths.n_canary >= math.log(1 / GATE) / margin)
     passed = np.zeros_like(enough)
     z = paths.gate(margin)
     for bound, look in zip(bounds, at, strict=True):
@@ -84,6 +85,32 @@ def test_a_rare_failure_worse_by_the_margin_is_rarely_passed(rate, share, length
     assert max(any_time, gate, shipped) <= allowed(0.05, runs)
     if rate <= 0.002:
         assert blind > allowed(0.05, runs)
+
+
+@pytest.mark.parametrize(("share", "margin"), [(0.05, 0.15), (0.25, 0.10), (0.5, 0.05)])
+@pytest.mark.parametrize("per_look", [50, 150])
+def test_few_answers_of_people_rarely_pass_a_canary_at_the_margin(
+    per_look, share, margin, length, seed, record
+):
+    """From 30 answers on: one in five thumbs is down, as few as 75 canary users answer in all."""
+    runs, rate = length(2_000, 20_000), 0.2
+    rng = np.random.default_rng([seed, 16, per_look, int(share * 100)])
+    paths = binary_paths(
+        rng,
+        runs,
+        per_look=per_look,
+        share=np.full(LOOKS, share),
+        control=rate,
+        canary=rate + margin,
+        bucket=LOOKS // 3,
+    )
+    v_plan = planned_variance(Target(0.05), variance=binary_variance(rate, 0.05, 0.5))
+    shown = gates(paths, margin=margin, bounds=shipped_bounds(), at=[9, 19, 29], least=MIN_ANSWERS)
+    v0 = precision(ANY_TIME, v_plan)
+    shown |= proof(paths, margin=margin, alpha=ANY_TIME, v0=v0, least=MIN_ANSWERS)
+    record(runs=runs, shown=ever(shown) / runs)
+
+    assert ever(shown) <= allowed(0.05, runs)
 
 
 @pytest.mark.parametrize(("rate", "margin"), [(0.2, 0.05), (0.01, 0.005), (0.4, 0.05)])
@@ -168,7 +195,7 @@ def test_the_exact_ratio_refuses_frequent_events():
     assert log_e_not_worse([5], [200], [0.05], 1.5, incidence=0.1) is None
 
 
-def test_a_gate_costs_at_most_five_percent_more_than_one_look(record):
+def test_a_gate_costs_at_most_five_percent_more_than_one_look(length, record):
     """Size that gives an O'Brien-Fleming gate of three looks the power of one fixed look."""
     alpha, power, times = 0.05, 0.9, (1 / 3, 2 / 3, 1.0)
     fixed = float(-ndtri(alpha) + ndtri(power))
