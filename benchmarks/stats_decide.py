@@ -1,115 +1,139 @@
-"""Cost of the statistics: a response, a decision over 8 x 7 x 3 hypotheses, a merge, a unit.
+"""Cost of a decision over 8 metrics x 7 slices, with little and with much traffic behind the sums.
 
-Run `python benchmarks/stats_decide.py`; prints JSON. Times are processor time of one core.
+Run `python benchmarks/stats_decide.py`; prints JSON. Times are processor time of one core, medians.
+`yardstick_ms` is `json.dumps` of the same evidence in the same run: compare machines by it.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import random
 import statistics
-import tracemalloc
+from math import sqrt
 from time import process_time
 
-from llm_canary.stats.global_test import average_log_e, e_bh
-from llm_canary.stats.mixture import interval, log_e, log_e_three, precision
-from llm_canary.stats.score import ScoreState, UnitRow, update, variance
+import msgspec
+from stats_update import MORE, feed, plan, stream
 
-METRICS, SLICES, MARGIN = 8, 7, 0.005
-CELLS = METRICS * SLICES
+from llm_canary.config.rollout_spec import RolloutSpec
+from llm_canary.decision.engine import decide
+from llm_canary.decision.rules import specs_of
+from llm_canary.metrics.accumulate import look
+from llm_canary.metrics.state import MetricState, Rollup, SliceState, Totals, pack, unpack
+from llm_canary.rollout.analysis import evidence_of
+from llm_canary.routing.table import Variant
+from llm_canary.storage.repositories.rollouts import RolloutRecord, State
 
-
-def stream(responses, units, seed=1):
-    """Score responses over a ramp; return the state and seconds per update."""
-    rng = random.Random(seed)
-    data = [
-        (rng.randrange(units), (0.05, 0.25, 0.5)[3 * k // responses], float(rng.random() < 0.1))
-        for k in range(responses)
-    ]
-    state, rows = ScoreState(), {}
-    start = process_time()
-    for unit, share, value in data:
-        row = rows.get(unit)
-        if row is None:
-            row = rows[unit] = UnitRow()
-        update(
-            state,
-            row,
-            canary=unit / units < share,
-            share=share,
-            value=value,
-            centre=0.1,
-            binary=True,
-        )
-    return state, (process_time() - start) / responses
+SEGMENTS = {"tier": 2, "language": 2, "geo": 2}  # with all of them: seven slices
+BASE = 1_000
+NOW_S = 1.8e9 + 1e5
 
 
-def grown(state, factor):
-    """The state as `factor` times the traffic would leave it."""
-    return ScoreState(*(getattr(state, name) * factor for name in ScoreState.__slots__))
+def stored(rollup):
+    """The sums as SQL holds them."""
+    return (
+        pack(rollup.totals),
+        {name: pack(state) for name, state in rollup.metrics.items()},
+        {key: pack(state) for key, state in rollup.slices.items()},
+    )
 
 
-def decide(states, v0):
-    """Test harm, non-inferiority and superiority of every cell, with intervals; combine."""
-    harm = []
-    for state in states:
-        v = variance(state, 0.0, noninferiority=False, binary=True)
-        harm.append(log_e_three(state.s, v, v0))
-        for d0 in (MARGIN, 0.0):
-            v = variance(state, d0, noninferiority=True, binary=True)
-            log_e(d0 * state.i - state.s, v, v0)
-        interval(state, alpha=0.05, v0=v0, binary=True)
-    average_log_e(harm, [1 / CELLS] * CELLS)
-    e_bh(harm, q=0.1, total=CELLS)
+def read(rows):
+    """The sums that `stored` wrote."""
+    rollup = Rollup()
+    totals, metrics, slices = rows
+    rollup.totals = unpack(totals, Totals)
+    for name, state in metrics.items():
+        rollup.metrics[name] = unpack(state, MetricState)
+    for key, state in slices.items():
+        rollup.slices[key] = unpack(state, SliceState)
+    return rollup
 
 
-def timed(call, repeats=25):
-    """Median seconds of a call; the processor is shared, so repeat."""
+def grown(rows, factor, of):
+    """The sums with `factor` times the traffic behind them, and as much evidence for either side.
+
+    What is squared or counted grows with the traffic, what may be positive or negative with its
+    root.
+    """
+    rollup, root = read(rows), sqrt(factor)
+    totals = rollup.totals
+    for pairs in (totals.new_units, totals.stage_units, totals.stage_responses):
+        for pair in pairs.values():
+            pair[:] = [round(n * factor) for n in pair]
+    totals.units = [round(n * factor) for n in totals.units]
+    for state in rollup.metrics.values():
+        for pair in (state.applicable, state.observed, state.zeros):
+            pair[:] = [round(n * factor) for n in pair]
+        state.bins = [{at: round(n * factor) for at, n in arm.items()} for arm in state.bins]
+        state.stages = {name: [s * root, i * factor] for name, (s, i) in state.stages.items()}
+    for state in rollup.slices.values():
+        score = state.score
+        for field in dataclasses.fields(score):
+            value = getattr(score, field.name)
+            setattr(score, field.name, type(value)(value * factor))
+        score.s *= root / factor
+        for share, (canary, total) in state.first.items():
+            expected = share * total
+            shifted = expected * factor + (canary - expected) * root
+            state.first[share] = [
+                min(max(round(shifted), 0), round(total * factor)),
+                round(total * factor),
+            ]
+    look(rollup, specs_of(of), NOW_S)
+    return stored(rollup)
+
+
+def record(of):
+    """The rollout that is decided."""
+    return RolloutRecord(
+        id="r",
+        name="next",
+        attempt=1,
+        build_attempt=1,
+        route="bot",
+        state=State.RUNNING,
+        salt="s",
+        spec=RolloutSpec(name="next", route="bot", canary=Variant("s", "b"), plan=of),
+        created_at_s=1.8e9,
+        stage=of.stages[0].name,
+        share=0.05,
+        segments=tuple(SEGMENTS),
+        started_at_s=1.8e9,
+        stage_started_at_s=1.8e9,
+    )
+
+
+def timed(call, repeats=41):
+    """Median milliseconds of a call; the processor is shared, so repeat."""
     taken = []
     for _ in range(repeats):
-        start = process_time()
+        began = process_time()
         call()
-        taken.append(process_time() - start)
-    return statistics.median(taken)
-
-
-def bytes_per_unit(units=20_000):
-    """Memory of the rows of units seen at two shares."""
-    tracemalloc.start()
-    rows = {}
-    for unit in range(units):
-        row = rows[str(unit)] = UnitRow()
-        for share in (0.05, 0.25):
-            update(
-                ScoreState(),
-                row,
-                canary=unit % 5 == 0,
-                share=share,
-                value=1.0,
-                centre=0.1,
-                binary=True,
-            )
-    size = tracemalloc.get_traced_memory()[0]
-    tracemalloc.stop()
-    return size / units
+        taken.append(process_time() - began)
+    return statistics.median(taken) * 1e3
 
 
 def main():
     """Measure and print."""
-    state, per_update = stream(200_000, 20_000)
-    small, _ = stream(1_000, 300)
-    shards = [stream(2_000, 200, seed=k)[0] for k in range(100)]
-    v0 = precision(0.05, 50.0)
-    result = {
-        "update_us": per_update * 1e6,
-        "decide_ms_after_1e3_requests": timed(lambda: decide([small] * CELLS, v0)) * 1e3,
-        "decide_ms_after_2e5_requests": timed(lambda: decide([state] * CELLS, v0)) * 1e3,
-        "decide_ms_after_1e7_requests": timed(lambda: decide([grown(state, 50)] * CELLS, v0 * 50))
-        * 1e3,
-        "merge_100_shards_us": timed(lambda: sum(shards, ScoreState())) * 1e6,
-        "megabytes_per_100k_units_and_metric": bytes_per_unit() * 1e5 / 1e6,
-    }
-    print(json.dumps(result, indent=2))
+    of = plan(MORE)
+    rollup, _, _ = feed(stream(BASE, 400, SEGMENTS), of)
+    rows, about = stored(rollup), record(of)
+    result = {}
+    for requests in (10**3, 10**5, 10**7):
+        own = grown(rows, requests / BASE, of)
+        sums = read(own)
+        evidence = evidence_of(about, sums, NOW_S)
+        plain = msgspec.to_builtins(evidence)
+        result[f"{requests:.0e}_requests"] = {
+            "verdict": decide(of, evidence).verdict,
+            "cells": sum(1 + len(each.segments) for each in evidence.metrics),
+            "read_ms": timed(lambda own=own: read(own)),
+            "evidence_ms": timed(lambda sums=sums: evidence_of(about, sums, NOW_S)),
+            "decide_ms": timed(lambda evidence=evidence: decide(of, evidence)),
+            "yardstick_ms": timed(lambda plain=plain: json.dumps(plain)),
+        }
+    print(json.dumps(result, indent=2, default=str))
 
 
 if __name__ == "__main__":

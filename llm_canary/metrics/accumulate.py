@@ -8,6 +8,7 @@ and latency), and while the control is still being watched to fix the metric's n
 from __future__ import annotations
 
 from bisect import bisect_right
+from dataclasses import dataclass
 
 import msgspec
 
@@ -30,6 +31,7 @@ MIN_BUCKET_UNITS = 50
 MAX_SEGMENT_VALUES = 24
 OTHER = "other"
 LARGEST = 1e50  # what is larger has no variance that a float could hold, and is refused
+_RATE = Scale.RATE
 KNOWN_AFTER = 20  # responses of an arm, after which a further reported model is a change
 
 
@@ -57,6 +59,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     share_changes_s: tuple[float, ...] = ()  # ascending
 
 
+@dataclass(slots=True)
+class _Visit:
+    """One response on its way into the sums: what all of its metrics ask for."""
+
+    rollup: Rollup
+    unit: UnitState
+    response: Response
+    settings: Settings
+    arm: int
+    bucket: int
+    scores: dict[str, ScoreState]  # by metric, of those in its slices and its stage
+
+
 def enter(
     rollup: Rollup,
     unit: UnitState,
@@ -74,14 +89,15 @@ def enter(
         return False
     _meet(rollup, unit, response)
     day = int(response.at_s // DAY_S)
-    if unit.days.get(day, 0) >= settings.max_per_unit_day:
+    of_day = unit.days.get(day, 0)
+    if of_day >= settings.max_per_unit_day:
         totals.over_cap[arm] += 1
         return False
-    unit.days[day] = unit.days.get(day, 0) + 1
-    cells = rollup.pending.setdefault((unit.slices or (), response.stage), {})
+    unit.days[day] = of_day + 1
+    visit = _visit(rollup, unit, response, settings)
     for spec in specs.values():
         if spec.outcome is None:
-            _score(rollup, unit, response, spec, settings, cells)
+            _score(visit, spec)
     return True
 
 
@@ -93,24 +109,36 @@ def mature(
     settings: Settings,
 ) -> None:
     """Score the outcome of a response whose window has closed."""
-    cells = rollup.pending.setdefault((unit.slices or (), response.stage), {})
-    _score(rollup, unit, response, spec, settings, cells)
+    _score(_visit(rollup, unit, response, settings), spec)
+
+
+def _visit(rollup: Rollup, unit: UnitState, response: Response, settings: Settings) -> _Visit:
+    return _Visit(
+        rollup,
+        unit,
+        response,
+        settings,
+        int(response.canary),
+        int(response.at_s // settings.bucket_s),
+        rollup.waiting(unit.slices or (), response.stage),
+    )
 
 
 def look(rollup: Rollup, specs: dict[str, MetricSpec], at_s: float) -> None:
     """Prepare the sums for a decision: running maxima and, every six hours, a restart point."""
-    rollup.flush()
     for (name, slice_), state in rollup.slices.items():
         frozen, spec = rollup.metric(name).frozen, specs.get(name)
         if frozen is None or spec is None:
             continue
         raise_maxima(state, frozen, binary=spec.is_binary)
         if slice_ == ALL:
-            snapshots = rollup.metric(name).snapshots
-            if not snapshots:
-                snapshots.append((at_s, 0.0, 0.0))
-            elif at_s - snapshots[-1][0] >= SNAPSHOT_S:
-                snapshots.append((at_s, state.score.s, state.harm_v[0]))
+            metric, score = rollup.metric(name), state.score
+            if not metric.snapshots:
+                metric.snapshots.append((at_s, 0.0, 0.0))
+                metric.squares.append((0.0, 0.0))
+            elif at_s - metric.snapshots[-1][0] >= SNAPSHOT_S:
+                metric.snapshots.append((at_s, score.s, state.harm_v[0]))
+                metric.squares.append((score.pp, score.xx))
 
 
 def _meet(rollup: Rollup, unit: UnitState, response: Response) -> None:
@@ -123,16 +151,24 @@ def _meet(rollup: Rollup, unit: UnitState, response: Response) -> None:
         first = totals.new_units.setdefault(share, [0, 0])
         first[0] += arm
         first[1] += 1
-    _check_arm(rollup, unit, response)
-    if response.stage not in unit.stages:
-        unit.stages.append(response.stage)
-        totals.stage_units.setdefault(response.stage, [0, 0])[arm] += 1
-    totals.stage_responses.setdefault(response.stage, [0, 0])[arm] += 1
+    # In its arm, at the share it is known at, a unit says nothing new.
+    if share != (unit.lowest_canary_share if response.canary else unit.highest_control_share):
+        _check_arm(rollup, unit, response)
+    stage = response.stage
+    if stage not in unit.stages:
+        unit.stages.append(stage)
+        totals.stage_units.setdefault(stage, [0, 0])[arm] += 1
+    of_stage = totals.stage_responses.get(stage)
+    if of_stage is None:
+        of_stage = totals.stage_responses[stage] = [0, 0]
+    of_stage[arm] += 1
     last = totals.last_at_s[arm]
-    totals.last_at_s[arm] = response.at_s if last is None else max(last, response.at_s)
-    if response.reported_model is not None:
+    if last is None or response.at_s > last:
+        totals.last_at_s[arm] = response.at_s
+    model = response.reported_model
+    if model is not None:
         models = totals.models[arm]
-        models[response.reported_model] = models.get(response.reported_model, 0) + 1
+        models[model] = models.get(model, 0) + 1
         if not totals.known_models[arm] and sum(models.values()) >= KNOWN_AFTER:
             totals.known_models[arm] = sorted(models)
 
@@ -173,65 +209,60 @@ def _known(rollup: Rollup, segment: str, value: str) -> str:
     return value
 
 
-def _score(
-    rollup: Rollup,
-    unit: UnitState,
-    response: Response,
-    spec: MetricSpec,
-    settings: Settings,
-    cells: dict[str, ScoreState],
-) -> None:
-    state = rollup.metric(spec.name)
-    number = _number(state, response, spec, settings)
+def _score(visit: _Visit, spec: MetricSpec) -> None:
+    name, response, unit = spec.name, visit.response, visit.unit
+    state = visit.rollup.counters(name)
+    number = _number(visit, spec, state)
     if number is None:
         return
-    own = unit.metrics.get(spec.name)
+    own = unit.metrics.get(name)
     if own is None:
-        own = unit.metrics[spec.name] = UnitMetric()
-    score = cells.get(spec.name)
+        own = unit.metrics[name] = UnitMetric()
+    score = visit.scores.get(name)
     if score is None:
-        score = cells[spec.name] = ScoreState()
-    bucket = int(response.at_s // settings.bucket_s)
+        score = visit.scores[name] = ScoreState()
+    canary, bucket = response.canary, visit.bucket
     update(
         score,
-        own.row,
-        canary=response.canary,
+        own,
+        canary=canary,
         share=response.share,
         value=number,
         centre=_centre(state, spec, bucket),
         binary=spec.is_binary,
     )
-    if spec.hard_failure and number == 1.0 and not own.has_failed:
+    if number == 1.0 and spec.hard_failure and not own.has_failed:
         own.has_failed = True
-        _note_first(rollup, unit, response, spec)
-    if not response.canary:
+        visit.rollup.note_first(name, unit.slices or (), share=response.share, canary=canary)
+    if not canary:
         _collect(state, own, spec, bucket, number)
 
 
-def _number(
-    state: MetricState, response: Response, spec: MetricSpec, settings: Settings
-) -> float | None:
+def _number(visit: _Visit, spec: MetricSpec, state: MetricState) -> float | None:
     """Return the number to be scored; None when there is none, and count why."""
-    facts, arm = response.facts, int(response.canary)
+    arm, facts = visit.arm, visit.response.facts
     if not spec.applies(facts):
         return None
     state.applicable[arm] += 1
     value = spec.value(facts)
     if value is None:
         return None
-    if not _is_usable(spec, value):
+    is_rate, frozen = spec.scale is _RATE, state.frozen
+    if not (value in (0.0, 1.0) if is_rate else _is_usable(spec, value)):
         state.refused += 1
         return None
     state.observed[arm] += 1
+    if is_rate and frozen is not None and not spec.is_counted:
+        return value
     if spec.is_counted:
         _count(state, arm, value)
     denominator = 1.0 if spec.denominator is None else spec.denominator(facts)
     if state.frozen is None:
-        _calibrate(state, response, spec, settings, (value, denominator))
+        _calibrate(state, visit.response, spec, visit.settings, (value, denominator))
         if spec.needs_baseline:
             state.calibrating[arm] += 1
             return None
-    if spec.skips_warm_up and _is_warming_up(response, settings):
+    if spec.skips_warm_up and _is_warming_up(visit.response, visit.settings):
         state.warming_up[arm] += 1
         return None
     if spec.denominator is not None:
@@ -240,24 +271,15 @@ def _number(
 
 
 def _is_usable(spec: MetricSpec, value: float) -> bool:
-    if spec.scale is Scale.RATE:
-        return value in (0.0, 1.0)
     return abs(value) <= LARGEST and (value >= 0.0 or spec.is_signed)
-
-
-def _note_first(rollup: Rollup, unit: UnitState, response: Response, spec: MetricSpec) -> None:
-    for slice_ in (ALL, *(unit.slices or ())):
-        first = rollup.slice(spec.name, slice_).first.setdefault(response.share, [0, 0])
-        first[0] += response.canary
-        first[1] += 1
 
 
 def _count(state: MetricState, arm: int, value: float) -> None:
     if value == 0.0:
         state.zeros[arm] += 1
     else:
-        bin_ = bin_of(value)
-        state.bins[arm][bin_] = state.bins[arm].get(bin_, 0) + 1
+        bins, bin_ = state.bins[arm], bin_of(value)
+        bins[bin_] = bins.get(bin_, 0) + 1
 
 
 def _calibrate(
@@ -286,10 +308,11 @@ def _calibrate(
 
 
 def _is_warming_up(response: Response, settings: Settings) -> bool:
-    position = bisect_right(settings.share_changes_s, response.at_s)
-    if position == 0:
+    changes, at_s = settings.share_changes_s, response.at_s
+    if not changes or at_s < changes[0]:
         return False
-    return response.at_s < settings.share_changes_s[position - 1] + settings.warmup_s
+    last = changes[-1] if at_s >= changes[-1] else changes[bisect_right(changes, at_s) - 1]
+    return at_s < last + settings.warmup_s
 
 
 def _centre(state: MetricState, spec: MetricSpec, bucket: int) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import TypeVar
 
@@ -56,6 +56,7 @@ class MetricState(msgspec.Struct, kw_only=True):
     bucket_n: int = 0
     bucket_sum: float = 0.0
     snapshots: list[tuple[float, float, float]] = []  # (time, S, running maximum of V at 0)
+    squares: list[tuple[float, float]] = []  # (PP, XX) at the snapshots
 
 
 class Totals(msgspec.Struct, kw_only=True):
@@ -77,10 +78,10 @@ class Totals(msgspec.Struct, kw_only=True):
     segment_values: dict[str, list[str]] = {}  # in order of appearance
 
 
-class UnitMetric(msgspec.Struct):
-    """One unit in one metric."""
+@dataclass(slots=True)
+class UnitMetric(UnitRow):
+    """One unit in one metric: its part of the score, and what counts once for a unit."""
 
-    row: UnitRow = msgspec.field(default_factory=UnitRow)
     bucket: int = -1
     has_failed: bool = False
 
@@ -96,52 +97,90 @@ class UnitState(msgspec.Struct, kw_only=True):
     metrics: dict[str, UnitMetric] = {}
 
 
-class Rollup(msgspec.Struct):
+class Rollup:
     """The sums of one rollout; `slices` holds the segments, by (metric, slice).
 
-    Responses are added to `pending`, by (slices of the unit, stage) and metric, so that one costs
-    the same however many segments there are; `flush` carries that over to the slices.
+    A response is scored once, into the scores of those in its stage and its slices together, so
+    that it costs the same however many segments there are. They wait there, and go into the sums of
+    each slice and stage before anybody reads these.
     """
 
-    totals: Totals = msgspec.field(default_factory=Totals)
-    metrics: dict[str, MetricState] = {}
-    slices: dict[tuple[str, str], SliceState] = {}
-    pending: dict[tuple[tuple[str, ...], str], dict[str, ScoreState]] = {}
+    def __init__(self) -> None:
+        self.totals = Totals()
+        self._metrics: dict[str, MetricState] = {}
+        self._slices: dict[tuple[str, str], SliceState] = {}
+        self._waiting: dict[tuple[tuple[str, ...], str], dict[str, ScoreState]] = {}
+
+    @property
+    def metrics(self) -> dict[str, MetricState]:
+        """The metrics by name."""
+        self._settle()
+        return self._metrics
+
+    @property
+    def slices(self) -> dict[tuple[str, str], SliceState]:
+        """The slices by metric and slice."""
+        self._settle()
+        return self._slices
 
     def metric(self, name: str) -> MetricState:
         """Return the state of the metric `name`, new when it has none."""
-        found = self.metrics.get(name)
-        if found is None:
-            found = self.metrics[name] = MetricState()
-        return found
+        self._settle()
+        return self.counters(name)
 
     def slice(self, name: str, slice_: str = ALL) -> SliceState:
         """Return the state of the metric in the slice, new when it has none."""
-        found = self.slices.get((name, slice_))
+        self._settle()
+        return self._slice(name, slice_)
+
+    def counters(self, name: str) -> MetricState:
+        """Return the state of the metric to count in; its stages may lack what still waits."""
+        found = self._metrics.get(name)
         if found is None:
-            found = self.slices[name, slice_] = SliceState()
+            found = self._metrics[name] = MetricState()
         return found
 
-    def flush(self) -> None:
-        """Add what is pending to the slices and stages."""
-        names = list(dict.fromkeys(name for cells in self.pending.values() for name in cells))
+    def waiting(self, slices: tuple[str, ...], stage: str) -> dict[str, ScoreState]:
+        """Return the scores by metric that a response in these slices and this stage adds to."""
+        found = self._waiting.get((slices, stage))
+        if found is None:
+            found = self._waiting[slices, stage] = {}
+        return found
+
+    def note_first(self, name: str, slices: tuple[str, ...], *, share: float, canary: bool) -> None:
+        """Count the first failure of a unit."""
+        for slice_ in (ALL, *slices):
+            first = self._slice(name, slice_).first.setdefault(share, [0, 0])
+            first[0] += canary
+            first[1] += 1
+
+    def _slice(self, name: str, slice_: str) -> SliceState:
+        found = self._slices.get((name, slice_))
+        if found is None:
+            found = self._slices[name, slice_] = SliceState()
+        return found
+
+    def _settle(self) -> None:
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, {}
+        names = list(dict.fromkeys(name for scores in waiting.values() for name in scores))
         places: dict[str, list[int]] = {}  # slice -> positions of what belongs to it
         numbers = array("d")
-        for position, ((slices, stage), cells) in enumerate(self.pending.items()):
+        for position, ((slices, stage), scores) in enumerate(waiting.items()):
             for slice_ in (ALL, *slices):
                 places.setdefault(slice_, []).append(position)
             for name in names:
-                numbers.extend(_values(cells[name]) if name in cells else _NOTHING)
-            for name, score in cells.items():
-                sums = self.metric(name).stages.setdefault(stage, [0.0, 0.0])
+                numbers.extend(_values(scores[name]) if name in scores else _NOTHING)
+            for name, score in scores.items():
+                sums = self.counters(name).stages.setdefault(stage, [0.0, 0.0])
                 sums[0] += score.s
                 sums[1] += score.i
-        cube = np.frombuffer(numbers).reshape(len(self.pending), len(names), len(_NAMES))
+        cube = np.frombuffer(numbers).reshape(len(waiting), len(names), len(_NAMES))
         for slice_, at in places.items():
             for name, row in zip(names, cube[at].sum(axis=0).tolist(), strict=True):
                 if row != _ZEROS:
-                    _add(self.slice(name, slice_).score, row)
-        self.pending.clear()
+                    _add(self._slice(name, slice_).score, row)
 
 
 def pack(state: Totals | MetricState | SliceState | UnitState) -> bytes:

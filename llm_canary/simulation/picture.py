@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-_WIDTH, _LEFT, _ROW, _TOP = 760, 250, 22, 58
+_WIDTH, _LEFT, _ROW, _TOP = 860, 350, 22, 58
 _STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #24292f }
 .title { font-size: 15px; font-weight: 600 }

@@ -75,4 +75,5 @@ class LogHistogram:
 
 def bin_of(value: float) -> int:
     """Return the bin of a positive value."""
-    return min(max(floor(log(value) / _LOG_WIDTH), _LOWEST), _HIGHEST)
+    bin_ = floor(log(value) / _LOG_WIDTH)
+    return bin_ if _LOWEST <= bin_ <= _HIGHEST else min(max(bin_, _LOWEST), _HIGHEST)

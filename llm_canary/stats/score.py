@@ -13,7 +13,7 @@ Shard by unit key.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 
 from llm_canary.errors import DataError
 
@@ -22,15 +22,17 @@ from llm_canary.errors import DataError
 class UnitRow:
     """What must be remembered of one unit; kept until the rollout ends.
 
-    `x` holds the residuals and `c` the canary responses by the share in force; `n` counts scored
-    responses.
+    `x` sums the residuals and `c` counts the canary responses at `share`, the one in force last;
+    `past` holds (share, x, c) of the others. `n` counts scored responses.
     """
 
     p: float = 0.0
     q: float = 0.0
-    x: dict[float, float] = field(default_factory=dict)
-    c: dict[float, float] = field(default_factory=dict)
+    share: float = 0.0
+    x: float = 0.0
+    c: int = 0
     n: int = 0
+    past: tuple[tuple[float, float, int], ...] = ()
 
 
 @dataclass(slots=True)
@@ -94,14 +96,10 @@ def update(  # noqa: PLR0913 - five facts; one pass, called per response
         binary and not (value in (0.0, 1.0) and 0.0 <= centre <= 1.0)
     ):
         raise _unusable(share, value, centre)
-    residual = value - centre
-    gx = gc = in_canary = 0.0
-    for at, x in row.x.items():
-        gx += (min(at, share) - at * share) * x
-    for at, c in row.c.items():
-        gc += (min(at, share) - at * share) * c
-        in_canary += c
-    k = share - share * share
+    if share != row.share:
+        _turn(row, share)
+    residual, k = value - centre, share - share * share
+    gx, gc, in_canary = _over_shares(row) if row.past else (k * row.x, k * row.c, row.c)
     w = residual * (1.0 - share) if canary else -residual * share
     state.s += w
     state.pp += w * (2.0 * row.p + w)
@@ -123,10 +121,11 @@ def update(  # noqa: PLR0913 - five facts; one pass, called per response
         state.sum_canary += value
         state.sumsq_canary += value * value
         row.q += q
-        row.c[share] = row.c.get(share, 0.0) + 1.0
+        row.c += 1
     else:
-        state.pq += row.q * w
-        state.xc += residual * gc
+        if in_canary:
+            state.pq += row.q * w
+            state.xc += residual * gc
         if binary:
             state.n0v += share * share * centre * (1.0 - centre)
         state.units_control += row.n == in_canary
@@ -134,8 +133,31 @@ def update(  # noqa: PLR0913 - five facts; one pass, called per response
         state.sum_control += value
         state.sumsq_control += value * value
     row.p += w
-    row.x[share] = row.x.get(share, 0.0) + residual
+    row.x += residual
     row.n += 1
+
+
+def _turn(row: UnitRow, share: float) -> None:
+    """Make `share` the one in force; an outcome that came late turns back to an earlier one."""
+    if row.n:
+        sums = {at: (x, c) for at, x, c in row.past}
+        sums[row.share] = row.x, row.c
+        row.x, row.c = sums.pop(share, (0.0, 0))
+        row.past = tuple((at, x, c) for at, (x, c) in sums.items())
+    row.share = share
+
+
+def _over_shares(row: UnitRow) -> tuple[float, float, int]:
+    """Return the sums of kernel times x, kernel times c, and c, over all shares of the unit."""
+    share = row.share
+    gx = gc = 0.0
+    in_canary = 0
+    for at, x, c in (*row.past, (share, row.x, row.c)):
+        kernel = min(at, share) - at * share
+        gx += kernel * x
+        gc += kernel * c
+        in_canary += c
+    return gx, gc, in_canary
 
 
 def effect(state: ScoreState) -> float | None:

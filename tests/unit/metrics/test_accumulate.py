@@ -141,7 +141,6 @@ def test_a_thumb_is_scored_when_its_window_closes_with_the_share_of_the_request(
 
     rated = response(canary=True, share=0.1, outcomes={"thumbs": 0.0})
     mature(rollup, units["u"], rated, SPECS["thumbs_up_rate"], plain())
-    rollup.flush()
 
     assert rollup.slice("thumbs_up_rate").score.i == pytest.approx(0.9)
 
