@@ -68,7 +68,10 @@ def test_what_a_client_received_a_second_before_kill_9_is_in_sql_once(
 
         thread = threading.Thread(target=load, daemon=True)
         thread.start()
-        time.sleep(2.0 + 0.37 * seed)
+        deadline = time.monotonic() + 60.0
+        while len(received) < 300 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(1.0 + 0.37 * seed)
         killed_at = time.monotonic()
         server.kill()
         due = {request_id for at, request_id in received if at <= killed_at - 1.0}

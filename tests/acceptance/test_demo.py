@@ -150,7 +150,7 @@ def test_keep_serves_on_until_it_is_told_to_end_and_then_leaves_nothing_running(
         errors = tmp_path / "told.txt"
         with errors.open("w") as told:
             process = subprocess.Popen(
-                command(upstream.base_url, "--keep"),
+                [*BACKGROUND, *command(upstream.base_url, "--keep")],
                 env=environment(tmp_path),
                 stdout=subprocess.DEVNULL,
                 stderr=told,
@@ -158,9 +158,11 @@ def test_keep_serves_on_until_it_is_told_to_end_and_then_leaves_nothing_running(
         try:
             url = wait_for(lambda: page_of(errors.read_text()), 180)
             page = httpx.get(url)
-        finally:
             process.send_signal(signal.SIGTERM)
             code = process.wait(30)
+        finally:
+            process.kill()  # nothing, when it has ended
+            process.wait()
 
     assert page.status_code == 200
     assert SUPPORT in page.text
@@ -184,6 +186,10 @@ def test_a_server_that_cannot_be_reached_is_reported_and_nothing_keeps_running(
     assert done.returncode == 1
     assert "the model does not answer 'order-extractor'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# A shell's background job: Ctrl-C is not for it.
+BACKGROUND = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
 
 
 def page_of(text: str) -> str | None:
