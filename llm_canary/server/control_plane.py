@@ -36,6 +36,7 @@ from llm_canary.telemetry.drain import Drain
 
 _log = logging.getLogger(__name__)
 _BATCH = 2_000
+_LAST_BATCHES = 10  # after that the next start goes on
 
 
 class ControlPlane:
@@ -90,7 +91,7 @@ class ControlPlane:
         await asyncio.to_thread(self._start)
 
     async def close(self) -> None:
-        """Stop the loops in order; what was drained is committed."""
+        """Stop the loops in order and store what is left in the spool, as far as that is quick."""
         await asyncio.to_thread(self._close)
 
     def _start(self) -> None:
@@ -108,6 +109,10 @@ class ControlPlane:
     def _close(self) -> None:
         for loop in self._loops:
             loop.stop()
+        # What the data plane has flushed a moment ago need not wait for the next start.
+        for _ in range(_LAST_BATCHES):
+            if self._drain.drain_once(_BATCH) < _BATCH:
+                break
         self._drain.close()
         self._controller.close()
         self._engine.dispose()
