@@ -80,10 +80,13 @@ def with_evidence(
         return base
     low, high = _interval(spec, found, frozen, plan)
     margin = frozen.margins.get(stage, frozen.final_margin)
+    difference = effect(state) or 0.0
+    if spec.is_binary:  # few units may estimate more than there can be
+        difference = min(max(difference, -1.0), 1.0)
     per = frozen.per_response
     return msgspec.structs.replace(
         base,
-        difference=(effect(state) or 0.0) / per,
+        difference=difference / per,
         low=None if low is None else low / per,
         high=None if high is None else high / per,
         margin=margin / per if margin > 0.0 else None,

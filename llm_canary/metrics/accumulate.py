@@ -228,7 +228,7 @@ def _score(visit: _Visit, spec: MetricSpec) -> None:
         canary=canary,
         share=response.share,
         value=number,
-        centre=_centre(state, spec, bucket),
+        centre=centre_of(state, spec, bucket),
         binary=spec.is_binary,
     )
     if number == 1.0 and spec.hard_failure and not own.has_failed:
@@ -315,7 +315,7 @@ def _is_warming_up(response: Response, settings: Settings) -> bool:
     return at_s < last + settings.warmup_s
 
 
-def _centre(state: MetricState, spec: MetricSpec, bucket: int) -> float:
+def centre_of(state: MetricState, spec: MetricSpec, bucket: int) -> float:
     """Return the control's mean that was known when the bucket of the request began."""
     if state.centres and bucket >= state.centres[-1][0]:
         return state.centres[-1][1]
@@ -329,7 +329,7 @@ def _collect(
     state: MetricState, own: UnitMetric, spec: MetricSpec, bucket: int, number: float
 ) -> None:
     if bucket > state.bucket:
-        _close(state, spec, bucket)
+        close_bucket(state, spec, bucket)
     if bucket < state.bucket:
         return  # its bucket has closed: the centre may not change under responses already scored
     if own.bucket != bucket:
@@ -339,7 +339,8 @@ def _collect(
     state.bucket_sum += number
 
 
-def _close(state: MetricState, spec: MetricSpec, bucket: int) -> None:
+def close_bucket(state: MetricState, spec: MetricSpec, bucket: int) -> None:
+    """Open `bucket`; the one before gives the next centre if enough units were in it."""
     if state.bucket_units >= MIN_BUCKET_UNITS:
         mean = state.bucket_sum / state.bucket_n
         if spec.is_binary:

@@ -6,15 +6,14 @@ histograms, which are only shown, stay empty. `tests/unit/simulation` holds the 
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from llm_canary.metrics.accumulate import DAY_S, MIN_BUCKET_UNITS, Settings
+from llm_canary.metrics.accumulate import DAY_S, Settings, centre_of, close_bucket
 from llm_canary.metrics.freeze import MAX_BASELINE, MIN_BASELINE, Frozen, Rule, freeze
-from llm_canary.metrics.spec import PRIOR_RESPONSES, MetricSpec, Scale
+from llm_canary.metrics.spec import MetricSpec, Scale
 from llm_canary.metrics.state import MetricState, Rollup, add_scores
 from llm_canary.simulation.responses import Batch, Bools, Floats, Ints, Seen
 from llm_canary.simulation.units import Rows, implied, of_new_units
@@ -219,7 +218,7 @@ class Sums:
             if own is None:
                 own = self._metrics[spec.name] = _Returning(self._units, self._shares)
         whole = self.rollup.slice(spec.name)
-        delta = _delta(spec, part, moments, batch.share, _centre(state, spec, bucket), own)
+        delta = _delta(spec, part, moments, batch.share, centre_of(state, spec, bucket), own)
         if spec.hard_failure:
             canary, n = _first_failures(part, moments, own)
             if n:
@@ -317,7 +316,7 @@ def _collect(
     if not moments.n_t:
         return
     if bucket > state.bucket:
-        _close(state, spec, bucket)
+        close_bucket(state, spec, bucket)
     if own is None or part.unit is None:
         state.bucket_units += moments.n_t
     else:
@@ -326,23 +325,6 @@ def _collect(
         own.bucket[units] = bucket
     state.bucket_n += moments.n_t
     state.bucket_sum += moments.y_t
-
-
-def _close(state: MetricState, spec: MetricSpec, bucket: int) -> None:
-    if state.bucket_units >= MIN_BUCKET_UNITS:
-        mean = state.bucket_sum / state.bucket_n
-        if spec.is_binary:
-            floor = 0.5 / (max(state.bucket_n, PRIOR_RESPONSES) + 1)
-            mean = min(max(mean, floor), 1.0 - floor)
-        state.centres.append((bucket, mean))
-    state.bucket, state.bucket_units, state.bucket_n, state.bucket_sum = bucket, 0, 0, 0.0
-
-
-def _centre(state: MetricState, spec: MetricSpec, bucket: int) -> float:
-    position = bisect_right(state.centres, bucket, key=lambda entry: entry[0])
-    if position:
-        return state.centres[position - 1][1]
-    return spec.prior if state.frozen is None else state.frozen.centre
 
 
 def _scored(spec: MetricSpec, frozen: Frozen, value: Floats) -> Floats:

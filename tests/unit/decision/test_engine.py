@@ -430,3 +430,11 @@ def test_more_failures_of_the_canary_never_quieten_the_alarm(bad, more):
 def test_evidence_that_is_none_is_refused():
     with pytest.raises(DataError, match="no evidence"):
         form.decode(b'{"rollout_id": 3}')
+
+
+def test_a_rate_is_never_shown_to_be_worse_by_more_than_everything():
+    rows = [*arms(95, 0), *((f"c{k}", True, respond(bad=True)) for k in range(7))]
+
+    (shown,) = decide(plan(), gather(plan(), rows)).comparisons
+
+    assert shown.difference == 1.0
