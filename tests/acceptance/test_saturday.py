@@ -30,7 +30,7 @@ rollouts:
 plans:
   saturday:
     full_cycle: 1h
-    warmup: 30s
+    warmup: 10s
     settle: 1s
     stages:
       - {name: initial, share: 5%, min: 2h, max: 150m}
@@ -42,7 +42,7 @@ plans:
       click: {kind: goal, margin: 1pp}
 GATES
 metrics:
-  click: {window: 30s}
+  click: {window: 5s}
 """
 USUAL = """
       error_rate: {kind: guardrail, margin: 0.5pp}
@@ -59,7 +59,7 @@ def saturday(directory, seed, *, gates="", drop=DROP):
     return world
 
 
-def run(world, *, per_minute=PER_MINUTE, look_s=60.0, while_in=("running",)):
+def run(world, *, per_minute=PER_MINUTE, look_s=30.0, while_in=("running",)):
     """Let Saturday pass, look after look, while the rollout is in such a state."""
     ends_s = world.clock.now_s() + MINUTES * 60.0
     while world.view.state in while_in and world.clock.now_s() < ends_s:
