@@ -19,7 +19,6 @@ from llm_canary.gateway.relay import Outgoing, relay
 from llm_canary.gateway.request import ChatRequest
 from llm_canary.gateway.snapshot import CompiledRoute, Snapshot
 from llm_canary.gateway.state import GatewayState
-from llm_canary.providers.wire import Outbound
 from llm_canary.routing.assign import Unit, assign, conversation_unit, find_unit, header_text
 from llm_canary.routing.segment import is_eligible
 from llm_canary.routing.table import Anonymous, Role
@@ -104,13 +103,9 @@ def _prepare(exchange: Exchange, snapshot: Snapshot, request: ChatRequest) -> Ou
     return Outgoing(
         wire=snapshot.wires[exchange.upstream],
         limits=snapshot.table.upstreams[exchange.upstream],
-        outbound=Outbound(
-            path=PATH,
-            body=request.rewritten(variant, add_usage=add_usage),
-            headers=_forwarded(exchange.headers),
-            model=variant.variant.model,
-            stream=request.stream,
-        ),
+        path=PATH,
+        body=request.rewritten(variant, add_usage=add_usage),
+        headers=_forwarded(exchange.headers),
         strips_usage=add_usage,
     )
 
@@ -125,13 +120,9 @@ def _prepare_default(exchange: Exchange, snapshot: Snapshot, request: ChatReques
     return Outgoing(
         wire=snapshot.wires[name],
         limits=snapshot.table.upstreams[name],
-        outbound=Outbound(
-            path=PATH,
-            body=request.body,
-            headers=_forwarded(exchange.headers),
-            model=request.model,
-            stream=request.stream,
-        ),
+        path=PATH,
+        body=request.body,
+        headers=_forwarded(exchange.headers),
         strips_usage=False,
     )
 

@@ -33,7 +33,13 @@ from llm_canary.gateway.upstream_error import (
     shaped_error,
 )
 from llm_canary.gateway.watch import UpstreamSilent, Watch
-from llm_canary.providers.wire import MAX_ANSWER_BYTES, Answer, AnswerCut, Outbound, Wire
+from llm_canary.providers.openai_wire import (
+    MAX_ANSWER_BYTES,
+    Answer,
+    AnswerCut,
+    HeaderFields,
+    Wire,
+)
 from llm_canary.routing.table import Upstream
 from llm_canary.telemetry.events import Terminal
 
@@ -46,7 +52,9 @@ class Outgoing:
 
     wire: Wire
     limits: Upstream  # for its time limits and its name
-    outbound: Outbound
+    path: str
+    body: bytes
+    headers: HeaderFields
     strips_usage: bool
 
 
@@ -63,7 +71,9 @@ class _Relay:
         outgoing = self.outgoing
         with Watch(receive) as watch:
             watch.expect_within(outgoing.limits.first_byte_timeout_s)
-            self.answer = answer = await outgoing.wire.send(outgoing.outbound)
+            self.answer = answer = await outgoing.wire.send(
+                outgoing.path, outgoing.body, outgoing.headers
+            )
             kind = self._take_headers(answer)
             if not 200 <= answer.status < 300:
                 await self._relay_error(answer, await self._read_all(answer, watch))

@@ -15,15 +15,13 @@ import msgspec
 from llm_canary.config.secrets import resolve
 from llm_canary.errors import ConfigError, UpstreamUnavailable
 from llm_canary.gateway.asgi import Headers
-from llm_canary.providers.openai_wire import OpenAiWire
-from llm_canary.providers.wire import Answer, Outbound, Wire
+from llm_canary.providers.openai_wire import Answer, HeaderFields, OpenAiWire, Wire
 from llm_canary.routing.assign import Source, SplitRule, parse_source
 from llm_canary.routing.bucket import canary_buckets
 from llm_canary.routing.segment import SegmentSource, default_source
 from llm_canary.routing.table import (
     ContentStore,
     KeyRef,
-    Path,
     Role,
     Route,
     RoutingTable,
@@ -71,11 +69,9 @@ class UnusableWire:
         self._message = message
         self._code = code
 
-    path = Path.PASSTHROUGH
-
-    async def send(self, outbound: Outbound) -> Answer:
+    async def send(self, path: str, body: bytes, headers: HeaderFields) -> Answer:
         """Raise UpstreamUnavailable with the reason."""
-        del outbound
+        del path, body, headers
         raise UpstreamUnavailable(self._message, code=self._code)
 
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Sequence
 from functools import cached_property
+from typing import Protocol
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -21,11 +23,47 @@ from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from llm_canary.errors import UpstreamTimeout, UpstreamUnavailable
-from llm_canary.providers.wire import Answer, AnswerCut, HeaderFields, Outbound
-from llm_canary.routing.table import Path, Upstream
+from llm_canary.routing.table import Upstream
 
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _KEEP_ALIVE_S = 30.0
 _JOIN_BYTES = 64 * 1024  # smaller bodies leave in one write with their head
+
+HeaderFields = Sequence[tuple[bytes, bytes]]
+
+
+class AnswerCut(Exception):  # noqa: N818 - a fact about the answer, not an error of ours
+    """The upstream's answer broke off before its framing said it was over."""
+
+
+class Answer(Protocol):
+    """An upstream's answer, whose body is still to be read."""
+
+    status: int
+
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Return the header fields as they came."""
+        ...
+
+    async def read_some(self) -> bytes:
+        """Return what has arrived, waiting for something; b"" at the end; raise AnswerCut."""
+        ...
+
+    def at_end(self) -> bool:
+        """Whether the whole answer was read."""
+        ...
+
+    def abort(self) -> None:
+        """Close the connection, so that the upstream stops working."""
+        ...
+
+
+class Wire(Protocol):
+    """How requests reach one upstream."""
+
+    async def send(self, path: str, body: bytes, headers: HeaderFields) -> Answer:
+        """Return the answer once its headers are here; raise UpstreamUnavailable or its kin."""
+        ...
 
 
 def make_connector() -> aiohttp.TCPConnector:
@@ -43,8 +81,6 @@ class _Destination(aiohttp.ClientRequest):
 
 class OpenAiWire:
     """One OpenAI-compatible upstream."""
-
-    path = Path.PASSTHROUGH
 
     def __init__(self, upstream: Upstream, api_key: str | None) -> None:
         """Raise ValueError when the upstream's base_url is no URL of a web server."""
@@ -65,12 +101,11 @@ class OpenAiWire:
         self._destination = _Destination("POST", self._url, loop=connector._loop)  # noqa: SLF001 - the same loop
         self._connector = connector
 
-    async def send(self, outbound: Outbound) -> Answer:
+    async def send(self, path: str, body: bytes, headers: HeaderFields) -> Answer:
         """Return the answer once its headers are here; raise UpstreamUnavailable or its kin."""
-        head = self._heads.get(outbound.path) or self._head(outbound.path)
-        body = outbound.body
+        head = self._heads.get(path) or self._head(path)
         try:
-            return await self._exchange(_whole_head(head, len(body), outbound.headers), body)
+            return await self._exchange(_whole_head(head, len(body), headers), body)
         except TimeoutError:
             limit_s = self.upstream.connect_timeout_s
             raise UpstreamTimeout(
@@ -140,7 +175,7 @@ def _usable(connection: Connection) -> tuple[ResponseHandler, asyncio.Transport]
 
 
 class _HttpAnswer:
-    __slots__ = ("_connection", "_headers", "_payload", "sent_params", "status")
+    __slots__ = ("_connection", "_headers", "_payload", "status")
 
     def __init__(
         self,
@@ -150,7 +185,6 @@ class _HttpAnswer:
         connection: Connection,
     ) -> None:
         self.status = status
-        self.sent_params: tuple[str, ...] | None = None
         self._headers = headers
         self._payload = payload
         self._connection = connection
