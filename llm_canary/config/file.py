@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
+from llm_canary.config.entry import Entry
+from llm_canary.config.upstream_entries import UpstreamEntry
 from llm_canary.config.values import (
     Duration,
     MetricName,
@@ -26,7 +28,7 @@ from llm_canary.config.values import (
 )
 from llm_canary.decision.plan import MetricKind
 from llm_canary.metrics.spec import Missing
-from llm_canary.routing.table import Anonymous, ContentStore
+from llm_canary.routing.table import Anonymous, ContentStore, OnDisconnect
 
 DEFAULT_UNIT = (
     "header:x-canary-user",
@@ -38,14 +40,6 @@ DEFAULT_UNIT = (
 _GATEWAY_FIELDS = frozenset({"model", "messages", "stream"})
 
 
-class Entry(BaseModel):
-    """Strict: unknown keys and other types are refused."""
-
-    model_config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True
-    )
-
-
 def _params(value: object) -> object:
     if isinstance(value, dict) and (taken := sorted(_GATEWAY_FIELDS & value.keys())):
         raise expected(
@@ -53,52 +47,6 @@ def _params(value: object) -> object:
             do="the gateway sets them: use the variant's `model` and `prompt`",
         )
     return value
-
-
-class PriceEntry(Entry):
-    """Dollars per million tokens."""
-
-    input_per_million: float = Field(ge=0, description="prompt tokens")
-    output_per_million: float = Field(ge=0, description="answer tokens")
-    cached_input_per_million: float | None = Field(
-        default=None, ge=0, description="prompt tokens read from the provider's cache"
-    )
-
-
-class TimeoutsEntry(Entry):
-    """How long the gateway waits for an upstream."""
-
-    connect: Duration = Field(default=5.0, description="for a connection")
-    first_byte: Duration = Field(default=300.0, description="for the first byte of the answer")
-    idle: Duration = Field(default=60.0, description="between two pieces of a streamed answer")
-
-
-class OpenAIUpstream(Entry):
-    """An OpenAI-compatible server; bytes are relayed."""
-
-    kind: Literal["openai"] = Field(description="`openai`: an OpenAI-compatible server")
-    base_url: str = Field(description="URL up to and including `/v1`; may hold `${NAME}`")
-    api_key: SecretReference | None = Field(default=None, description="the upstream's credential")
-    price: PriceEntry | None = Field(
-        default=None, description="for models that no price list knows; wins over the list"
-    )
-    timeouts: TimeoutsEntry = Field(default_factory=TimeoutsEntry, description="time limits")
-
-
-class LiteLLMUpstream(Entry):
-    """A provider that LiteLLM translates; it is read, but no variant can use it yet."""
-
-    kind: Literal["litellm"] = Field(
-        description="`litellm`: a translated provider (not yet served)"
-    )
-    provider: Name = Field(description="LiteLLM's name of the provider")
-    base_url: str | None = Field(default=None, description="another address than the provider's")
-    api_key: SecretReference | None = Field(default=None, description="the provider's credential")
-    price: PriceEntry | None = Field(default=None, description="as above")
-    timeouts: TimeoutsEntry = Field(default_factory=TimeoutsEntry, description="as above")
-
-
-Upstream = Annotated[OpenAIUpstream | LiteLLMUpstream, Field(discriminator="kind")]
 
 
 class VariantEntry(Entry):
@@ -145,6 +93,10 @@ class RouteEntry(Entry):
     )
     content: ContentEntry = Field(
         default_factory=ContentEntry, description="what is kept of prompts and answers"
+    )
+    on_disconnect: Annotated[OnDisconnect, Field(strict=False)] = Field(
+        default=OnDisconnect.CANCEL,
+        description="the client leaves: `cancel` the answer, or `drain` it to learn its usage",
     )
 
 
@@ -203,6 +155,11 @@ class RolloutEntry(Entry):
     canary: VariantEntry = Field(description="the new variant")
     plan: Name = Field(
         default="standard", description="a key of `plans`, or the built-in `standard`"
+    )
+    fallback: Literal["none", "control"] = Field(
+        default="none",
+        description="`control`: answers what the canary fails before its first byte, which still "
+        "counts as the canary's failure",
     )
     preflight: list[Name] = Field(default=[], description="`checks` that must be green first")
     eligible: dict[Name, Eligible] = Field(
@@ -321,7 +278,7 @@ class CanaryFile(Entry):
     """The whole file."""
 
     version: Literal[1] = Field(description="always 1")
-    upstreams: dict[Name, Upstream] = Field(
+    upstreams: dict[Name, UpstreamEntry] = Field(
         default={}, description="where models are served; at least one"
     )
     prompts: str = Field(

@@ -20,9 +20,14 @@ END = "<!-- reference: end -->"
 _PLACES = {
     "CanaryFile": "The file",
     "OpenAIUpstream": "`upstreams.NAME`, kind `openai`",
+    "AnthropicUpstream": "`upstreams.NAME`, kind `anthropic`",
     "LiteLLMUpstream": "`upstreams.NAME`, kind `litellm`",
     "PriceEntry": "`upstreams.NAME.price`",
+    "TiersEntry": "`upstreams.NAME.price.tiers`",
+    "TierPriceEntry": "`upstreams.NAME.price.tiers.TIER`",
     "TimeoutsEntry": "`upstreams.NAME.timeouts`",
+    "BreakerEntry": "`upstreams.NAME.breaker`",
+    "AzureEntry": "`upstreams.NAME.azure`",
     "RouteEntry": "`routes.NAME`",
     "VariantEntry": "`routes.NAME.control`, `rollouts.NAME.canary`",
     "ContentEntry": "`routes.NAME.content`",
@@ -37,6 +42,7 @@ _PLACES = {
     "LimitsEntry": "`limits`",
     "CheckEntry": "`checks.NAME`",
 }
+_CHOICES = frozenset({"Anonymous", "ContentStore", "MetricKind", "Missing", "OnDisconnect"})
 _UNITS = {
     Unit.RATE: "rate, 0-1",
     Unit.MILLISECONDS: "milliseconds",
@@ -68,10 +74,11 @@ def renew(page: str) -> str:
 
 def _section(title: str, model: dict[str, Any]) -> str:
     required = model.get("required", [])
+    fields = sorted(model["properties"].items(), key=lambda item: item[0] not in required)
     rows = [
         f"| `{name}` | {_kind(field)} | {_default(field, is_required=name in required)} "
         f"| {field.get('description', '')} |"
-        for name, field in model["properties"].items()
+        for name, field in fields
     ]
     head = ["| key | kind | default | meaning |", "|---|---|---|---|"]
     return "\n".join([f"### {title}", "", model["description"], "", *head, *rows])
@@ -82,6 +89,8 @@ def _kind(field: dict[str, Any]) -> str:
         return "choice" if _is_choice(field["$ref"]) else "mapping"
     if "const" in field:
         return f"`{field['const']}`"
+    if "enum" in field:
+        return "choice"
     if alternatives := field.get("anyOf", field.get("oneOf")):
         kinds = [_kind(one) for one in alternatives if one.get("type") != "null"]
         return " or ".join(dict.fromkeys(kinds))
@@ -94,7 +103,7 @@ def _kind(field: dict[str, Any]) -> str:
 
 
 def _is_choice(reference_: str) -> bool:
-    return reference_.rpartition("/")[2] in {"Anonymous", "ContentStore", "MetricKind", "Missing"}
+    return reference_.rpartition("/")[2] in _CHOICES
 
 
 def _default(field: dict[str, Any], *, is_required: bool) -> str:

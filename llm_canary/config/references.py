@@ -7,14 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from llm_canary.config import plans as plan_rules
 from llm_canary.config import secrets
 from llm_canary.config.file import (
     CanaryFile,
-    LiteLLMUpstream,
-    OpenAIUpstream,
     RangeEntry,
     RolloutEntry,
     VariantEntry,
@@ -22,6 +19,7 @@ from llm_canary.config.file import (
 from llm_canary.config.problems import KeyPath, Problems, did_you_mean, one_of, shown
 from llm_canary.config.prompts import Prompt, load_prompt
 from llm_canary.config.rollout_spec import RolloutSpec
+from llm_canary.config.upstreams import resolve_upstream
 from llm_canary.decision.plan import MetricKind, Plan
 from llm_canary.decision.rules import specs_of
 from llm_canary.errors import ConfigError
@@ -29,7 +27,7 @@ from llm_canary.metrics.builtin import BUILT_IN, NET_BENEFIT
 from llm_canary.metrics.spec import Declared, Missing
 from llm_canary.resources import resource_dir
 from llm_canary.routing.segment import HEADER_PREFIX
-from llm_canary.routing.table import KeyRef, Price, Route, Upstream, Variant
+from llm_canary.routing.table import KeyRef, Route, Upstream, Variant
 
 _OWN_METRIC = ("value", "better", "missing")
 _SECTIONS = ("upstreams", "routes", "rollouts", "checks", "plans")
@@ -108,51 +106,23 @@ class _Resolver:
 
     def _upstreams(self) -> None:
         for name, entry in self._file.upstreams.items():
-            path: KeyPath = ("upstreams", name)
-            if entry.api_key is not None:
-                self._tried((*path, "api_key"), lambda key=entry.api_key: secrets.resolve(key))
-            if isinstance(entry, OpenAIUpstream) and (
-                url := self._base_url((*path, "base_url"), entry.base_url)
-            ):
-                self.out.upstreams[name] = _upstream(name, entry, url)
+            upstream = resolve_upstream(name, entry, self._problems)
+            if upstream is not None:
+                self.out.upstreams[name] = upstream
         default = self._file.default_upstream
         if default is not None:
-            self._usable_upstream(("default_upstream",), default)
+            self._default_upstream(default)
 
-    def _base_url(self, path: KeyPath, written: str) -> str | None:
-        url = self._tried(path, lambda: secrets.interpolate(written))
-        if url is None:
-            return None
-        try:
-            parts = urlsplit(url)
-            is_fit = (
-                parts.scheme in ("http", "https")
-                and bool(parts.hostname)
-                and parts.port != 0
-                and parts.username is None
-                and not (parts.query or parts.fragment)
-                and url.isascii()
-                and url.isprintable()
-                and " " not in url
-            )
-        except ValueError:
-            is_fit = False
-        if not is_fit:
-            expected = (
-                "a URL such as https://api.openai.com/v1, without user, password, query or fragment"
-            )
-            self._problems.add(path, f"{shown(written)} does not fit", expected=expected)
-            return None
-        return str(url).rstrip("/")
-
-    def _usable_upstream(self, path: KeyPath, name: str) -> bool:
-        if not self._refers(path, name, self._names["upstreams"], "upstream"):
-            return False
-        if isinstance(self._file.upstreams.get(name), LiteLLMUpstream):
-            wrong = f"upstream {shown(name)} is of kind litellm, which is not supported yet"
-            self._problems.add(path, wrong, expected="an upstream of kind openai")
-            return False
-        return True
+    def _default_upstream(self, name: str) -> None:
+        path: KeyPath = ("default_upstream",)
+        entry = self._file.upstreams.get(name)
+        if (
+            self._refers(path, name, self._names["upstreams"], "upstream")
+            and entry is not None
+            and entry.kind == "litellm"
+        ):
+            wrong = f"upstream {shown(name)} translates, and this one has to relay untouched"
+            self._problems.add(path, wrong, expected="an upstream of kind openai or anthropic")
 
     def _keys(self) -> None:
         for name, entry in self._file.keys.items():
@@ -169,7 +139,7 @@ class _Resolver:
         return self._prompts[name]
 
     def _variant(self, path: KeyPath, entry: VariantEntry) -> Variant:
-        self._usable_upstream((*path, "upstream"), entry.upstream)
+        self._refers((*path, "upstream"), entry.upstream, self._names["upstreams"], "upstream")
         prompt = self._prompt((*path, "prompt"), entry.prompt) if entry.prompt else None
         upstream = self.out.upstreams.get(entry.upstream)
         return Variant(
@@ -178,6 +148,7 @@ class _Resolver:
             prompt=entry.prompt,
             prompt_hash=prompt.hash if prompt else None,
             prompt_text=prompt.text if prompt else None,
+            prompt_parts=prompt.parts if prompt else (),
             params=entry.params,
             price=upstream.price if upstream else None,
         )
@@ -198,6 +169,7 @@ class _Resolver:
                 anonymous=entry.anonymous,
                 segments=entry.segments | self._implied_segments(name, entry.segments),
                 content=entry.content.store,
+                on_disconnect=entry.on_disconnect,
             )
 
     def _implied_segments(self, route: str, declared: dict[str, str]) -> dict[str, str]:
@@ -294,6 +266,7 @@ class _Resolver:
             route=entry.route,
             canary=canary,
             plan=plan,
+            fallback=entry.fallback == "control",
             eligible={key: _rule(value) for key, value in entry.eligible.items()},
             protected=tuple(entry.protected),
             preflight=tuple(entry.preflight),
@@ -341,29 +314,3 @@ def _rule(rule: list[str] | RangeEntry) -> list[str] | dict[str, float]:
     return {
         key: value for key, value in (("min", rule.min), ("max", rule.max)) if value is not None
     }
-
-
-def _upstream(name: str, entry: OpenAIUpstream, base_url: str) -> Upstream:
-    price = entry.price
-    return Upstream(
-        name=name,
-        kind=entry.kind,
-        base_url=base_url,
-        api_key=entry.api_key,
-        price=None
-        if price is None
-        else Price(
-            input=_nanousd_per_token(price.input_per_million),
-            output=_nanousd_per_token(price.output_per_million),
-            cached_input=None
-            if price.cached_input_per_million is None
-            else _nanousd_per_token(price.cached_input_per_million),
-        ),
-        connect_timeout_s=entry.timeouts.connect,
-        first_byte_timeout_s=entry.timeouts.first_byte,
-        idle_timeout_s=entry.timeouts.idle,
-    )
-
-
-def _nanousd_per_token(usd_per_million: float) -> float:
-    return round(usd_per_million * 1000, 9)

@@ -17,6 +17,7 @@ class RolloutSpec(msgspec.Struct, frozen=True, kw_only=True):
     route: str
     canary: Variant
     plan: Plan  # with the rollout's gates and those of the route's rubrics merged in
+    fallback: bool = False  # a failed canary's request is answered by control
     eligible: dict[str, Any] = {}  # segment -> [allowed] or {"min": x, "max": y}
     protected: tuple[str, ...] = ()
     preflight: tuple[str, ...] = ()

@@ -17,12 +17,14 @@ _SECRET_KEYS = frozenset({"api_key", "key", "keys"})
 # What stands in for a faulty required value, so that its neighbours can still be checked. The
 # problem already noted at its place silences whatever the stand-in itself would cause.
 _STAND_INS: dict[str, Any] = {
+    "api_version": "2024-10-21",
     "base_url": "http://localhost",
     "dataset": "-",
     "input_per_million": 0.0,
     "key": "file:/-",
     "model": "-",
     "output_per_million": 0.0,
+    "provider": "-",
     "route": "unknown",
     "rubric": "unknown",
     "upstream": "unknown",
@@ -104,14 +106,20 @@ def _note(path: KeyPath, fault: ErrorDetails, problems: Problems) -> None:
     elif kind == "extra_forbidden":
         known = _known_keys(path[:-1])
         do = did_you_mean(name, known) or "remove it"
-        problems.add(path, "unknown key", expected=one_of(known), do=do)
+        wrong = "unknown key"
+        if name in known:
+            wrong, do = "the key belongs to an upstream of another `kind`", "remove it"
+        problems.add(path, wrong, expected=one_of({*known} - {name}), do=do)
     elif kind == "secret":
         wrong = "a secret is written in plain text" if fault["input"] else "no reference"
         problems.add(path, wrong, expected=context["expected"], do=context["do"])
     elif kind in ("union_tag_not_found", "union_tag_invalid"):
         wrong = "the key `kind` is missing" if kind == "union_tag_not_found" else "unknown `kind`"
         problems.add(
-            (*path, "kind"), wrong, expected="litellm or openai", do="write `kind: openai`"
+            (*path, "kind"),
+            wrong,
+            expected="anthropic, litellm or openai",
+            do="write `kind: openai`",
         )
     else:
         expected, do = _expectation(kind, context, fault)

@@ -21,6 +21,7 @@ _ROUTE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}")
 _PROMPT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 _METRIC_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}(:[A-Za-z0-9][A-Za-z0-9._-]{0,63})?")
 _SOURCE = re.compile(r"header:[A-Za-z0-9-]{1,64}|body:[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){0,7}")
+_API_VERSION = re.compile(r"20\d\d-[01]\d-[0-3]\d(-preview)?")
 _SEGMENT = re.compile(r"header:[A-Za-z0-9-]{1,64}|detect|first_message|derive")
 
 
@@ -126,5 +127,8 @@ PromptName = Annotated[
     str, _pattern(_PROMPT_NAME, "a name such as support/v12, which is the file support/v12.md")
 ]
 MetricName = Annotated[str, _pattern(_METRIC_NAME, "a metric such as error_rate or rubric:helpful")]
+ApiVersion = Annotated[
+    str, _pattern(_API_VERSION, "a version of Azure's API such as '2024-10-21', with its quotes")
+]
 UnitSource = Annotated[str, _pattern(_SOURCE, "header:NAME or body:field.field")]
 SegmentSource = Annotated[str, _pattern(_SEGMENT, "header:NAME, detect, first_message or derive")]

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from llm_canary.errors import MethodNotAllowed, NotFound, RequestError
 from llm_canary.gateway.asgi import ClientLeft, Headers, Receive, Scope, Send, send_json
-from llm_canary.gateway.chat import serve_chat
+from llm_canary.gateway.dialects.chat import CHAT
+from llm_canary.gateway.dialects.completions import COMPLETIONS
+from llm_canary.gateway.dialects.dialect import Dialect
+from llm_canary.gateway.dialects.embeddings import EMBEDDINGS
+from llm_canary.gateway.dialects.messages import MESSAGES
+from llm_canary.gateway.dialects.responses import RESPONSES
 from llm_canary.gateway.errors import (
     INTERNAL_ERROR,
     log_internal_error,
@@ -13,12 +18,17 @@ from llm_canary.gateway.errors import (
 )
 from llm_canary.gateway.feedback import serve_feedback, serve_outcomes
 from llm_canary.gateway.models import PREFIX, serve_model, serve_models
+from llm_canary.gateway.other import is_relayed, serve_other
+from llm_canary.gateway.serve import serve_inference
 from llm_canary.gateway.state import GatewayState
 
-CHAT = "/v1/chat/completions"
+DIALECTS: dict[str, Dialect] = {
+    f"/v1{dialect.path}": dialect
+    for dialect in (CHAT, RESPONSES, COMPLETIONS, EMBEDDINGS, MESSAGES)
+}
 _READ = ("GET", "HEAD")
-_METHODS: dict[str, tuple[str, ...]] = {
-    CHAT: ("POST",),
+_METHODS: dict[str, tuple[str, ...]] = dict.fromkeys(DIALECTS, ("POST",)) | {
+    f"/v1{CHAT.path}": ("GET", "POST"),  # GET lists the stored ones
     "/v1/models": _READ,
     "/v1/feedback": ("POST", "PUT", "DELETE"),
     "/v1/outcomes": ("POST",),
@@ -35,8 +45,9 @@ class GatewayApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; what is refused is refused in OpenAI's shape."""
-        if scope["path"] == CHAT and scope["method"] == "POST":
-            await serve_chat(self._state, scope, receive, send)
+        dialect = DIALECTS.get(scope["path"])
+        if dialect is not None and scope["method"] == "POST":
+            await serve_inference(self._state, dialect, scope, receive, send)
             return
         try:
             await self._serve(scope, receive, send)
@@ -50,10 +61,19 @@ class GatewayApp:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, method, state = scope["path"], scope["method"], self._state
-        allowed = _allowed(path)
-        if method not in allowed:
+        allowed = _METHODS.get(path)
+        if allowed is None:
+            if path.startswith(PREFIX) and method in _READ:
+                await serve_model(state, scope, receive, send)
+            elif is_relayed(scope):
+                await serve_other(state, scope, receive, send)
+            else:
+                raise NotFound(f"there is nothing for {method} at {path[:80]}")
+        elif method not in allowed:
             raise MethodNotAllowed(f"{path[:80]} takes {', '.join(allowed)}, not {method}")
-        if path == "/v1/feedback":
+        elif path in DIALECTS:
+            await serve_other(state, scope, receive, send)
+        elif path == "/v1/feedback":
             await serve_feedback(state, scope, receive, send)
         elif path == "/v1/outcomes":
             await serve_outcomes(state, scope, receive, send)
@@ -61,26 +81,13 @@ class GatewayApp:
             await serve_models(state, scope, send)
         elif path == "/healthz":
             await send_json(send, 200, {"status": "ok"})
-        elif path == "/readyz":
+        else:
             table = state.in_force().table
             ready = {"status": "ready", "config_hash": table.config_hash, "version": table.version}
             await send_json(send, 200, ready)
-        else:
-            await serve_model(state, scope, send)
 
 
 def _allow_header(refusal: RequestError, path: str) -> Headers:
     if isinstance(refusal, MethodNotAllowed):
-        return [(b"allow", ", ".join(_allowed(path)).encode())]
+        return [(b"allow", ", ".join(_METHODS[path]).encode())]
     return []
-
-
-def _allowed(path: str) -> tuple[str, ...]:
-    """Return the methods of `path`; raise NotFound naming the paths there are."""
-    if path.startswith(PREFIX) and len(path) > len(PREFIX):
-        return _READ
-    allowed = _METHODS.get(path)
-    if allowed is None:
-        shown = ", ".join(name for name in _METHODS if name.startswith("/v1/"))
-        raise NotFound(f"there is nothing at {path[:80]}; the data plane has {shown}")
-    return allowed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import orjson
 
@@ -56,7 +57,12 @@ async def send_error(
     await send_bytes(send, status, body, [JSON_TYPE, *(headers or ())])
 
 
-async def send_refusal(send: Send, error: LlmCanaryError, headers: Headers | None = None) -> None:
-    """Send the answer that `error` stands for."""
-    body = error_body(error.message, type_=error.type, code=error.code, param=error.param)
+async def send_refusal(
+    send: Send,
+    error: LlmCanaryError,
+    headers: Headers | None = None,
+    shape: Callable[..., bytes] = error_body,
+) -> None:
+    """Send the answer that `error` stands for; `shape` makes its body."""
+    body = shape(error.message, type_=error.type, code=error.code, param=error.param)
     await send_bytes(send, error.status, body, [JSON_TYPE, *(headers or ())])

@@ -10,25 +10,34 @@ from time import perf_counter
 
 from llm_canary.gateway.access import Caller
 from llm_canary.gateway.asgi import Headers
-from llm_canary.gateway.request import ChatRequest
+from llm_canary.gateway.dialects.dialect import Dialect
+from llm_canary.gateway.dialects.request import InferenceRequest
 from llm_canary.gateway.snapshot import CompiledRoute, CompiledVariant, Snapshot
 from llm_canary.gateway.sse import Tap
 from llm_canary.ids import uuid7
 from llm_canary.routing.assign import Assignment
-from llm_canary.telemetry.events import Terminal
+from llm_canary.routing.table import OnDisconnect, Path, Split
+from llm_canary.telemetry.events import Absorbed, Continuation, Terminal
 
 CLIENT_LEFT_STATUS = 499
+_RETRIED = (408, 409, 429, CLIENT_LEFT_STATUS)
 _QUICK_BYTES = 16 * 1024
+_FORMATS = frozenset({"response_format", "text"})  # an answer to be checked against a schema
 
 
 class Exchange:
     """One client-visible exchange."""
 
     __slots__ = (
+        "absorbed",
         "answer",
         "assignment",
         "at_s",
+        "attempts",
         "caller",
+        "continuation",
+        "dialect",
+        "endpoint",
         "error_code",
         "finished",
         "first_content",
@@ -36,10 +45,14 @@ class Exchange:
         "id",
         "model_sent",
         "no_log",
+        "path",
         "request",
         "response_headers",
+        "response_id",
         "route",
+        "sent_params",
         "snapshot",
+        "split",
         "started",
         "status",
         "tap",
@@ -49,7 +62,11 @@ class Exchange:
         "variant",
     )
 
-    def __init__(self, headers: dict[bytes, bytes], at_s: float) -> None:
+    def __init__(
+        self, endpoint: str, dialect: Dialect | None, headers: dict[bytes, bytes], at_s: float
+    ) -> None:
+        self.endpoint = endpoint
+        self.dialect = dialect  # None: relayed without being understood
         self.started = perf_counter()
         self.at_s = at_s
         self.id = uuid7()
@@ -61,11 +78,18 @@ class Exchange:
         ]
         self.snapshot: Snapshot | None = None
         self.caller: Caller | None = None
-        self.request: ChatRequest | None = None
+        self.request: InferenceRequest | None = None
         self.route: CompiledRoute | None = None
+        self.split: Split | None = None  # as it was when the arm was chosen
         self.variant: CompiledVariant | None = None
         self.assignment: Assignment | None = None
+        self.continuation: Continuation | None = None
         self.upstream: str | None = None
+        self.path: Path | None = None
+        self.sent_params: tuple[str, ...] | None = None
+        self.attempts = 0
+        self.absorbed: tuple[Absorbed, ...] = ()
+        self.response_id: str | None = None
         self.model_sent: str | None = None
         self.no_log = False
         self.status = 0
@@ -102,6 +126,21 @@ class Exchange:
         return read
 
     @property
+    def jitter(self) -> float:
+        """A number in [0, 1) that spreads the pauses between attempts."""
+        return int(self.id[-8:], 16) / 2**32
+
+    @property
+    def drains(self) -> bool:
+        """Whether an answer is read to its end when the client leaves."""
+        return self.route is not None and self.route.route.on_disconnect is OnDisconnect.DRAIN
+
+    @property
+    def is_retried_by_clients(self) -> bool:
+        """Whether OpenAI's clients send such a request again by themselves."""
+        return self.status >= 500 or self.status in _RETRIED
+
+    @property
     def is_quick_to_record(self) -> bool:
         """Whether its event is made in a few microseconds: no text to look into, no stream."""
         if self.route is None or self.request is None:
@@ -110,7 +149,7 @@ class Exchange:
             self.tap is None
             and self.route.is_quick_to_record
             and self.weight_bytes < _QUICK_BYTES
-            and "response_format" not in self.request.fields
+            and not _FORMATS & self.request.fields.keys()
         )
 
     @property

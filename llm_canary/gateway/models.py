@@ -1,12 +1,15 @@
-"""`GET /v1/models` and `GET /v1/models/{id}`: the routes."""
+"""`GET /v1/models` and `GET /v1/models/{id}`: the routes.
+
+A model that is no route is asked of the default upstream, where there is one.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from llm_canary.gateway.access import authenticate
-from llm_canary.gateway.asgi import Scope, Send, header_map, send_json
-from llm_canary.gateway.chat import model_not_found
+from llm_canary.gateway.asgi import Receive, Scope, Send, header_map, send_json
+from llm_canary.gateway.other import serve_other
 from llm_canary.gateway.state import GatewayState
 
 PREFIX = "/v1/models/"
@@ -20,13 +23,14 @@ async def serve_models(state: GatewayState, scope: Scope, send: Send) -> None:
     await send_json(send, 200, {"object": "list", "data": models})
 
 
-async def serve_model(state: GatewayState, scope: Scope, send: Send) -> None:
-    """Show one route."""
+async def serve_model(state: GatewayState, scope: Scope, receive: Receive, send: Send) -> None:
+    """Show one route, or what the default upstream says of the model."""
     snapshot = state.in_force()
-    authenticate(snapshot, scope, header_map(scope))
     name = scope["path"].removeprefix(PREFIX)
     if name not in snapshot.routes:
-        raise model_not_found(name, snapshot)
+        await serve_other(state, scope, receive, send)
+        return
+    authenticate(snapshot, scope, header_map(scope))
     await send_json(send, 200, _model(name))
 
 

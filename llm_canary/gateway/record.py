@@ -5,30 +5,30 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Any
 
-from llm_canary.gateway.answer import AnswerFacts, facts_of_body, facts_of_stream
 from llm_canary.gateway.content import keep
+from llm_canary.gateway.dialects.answer import AnswerFacts, facts_of_body, facts_of_stream
+from llm_canary.gateway.dialects.request import InferenceRequest
 from llm_canary.gateway.exchange import Exchange
-from llm_canary.gateway.request import ChatRequest, text_of
 from llm_canary.gateway.snapshot import CompiledRoute, Snapshot
+from llm_canary.gateway.token_rates import TokenRates
+from llm_canary.gateway.usage import usage_of
 from llm_canary.gateway.validity import asks_for_json, is_valid
-from llm_canary.pricing import cost_nanousd, uncached_cost_nanousd
+from llm_canary.pricing import Usage, cost_nanousd, uncached_cost_nanousd
 from llm_canary.routing.assign import header_text
 from llm_canary.routing.bucket import unit_hash
 from llm_canary.routing.table import ContentStore, Price
 from llm_canary.telemetry.events import InferenceEvent, Terminal, UsageSource
 
-ENDPOINT = "chat.completions"
 _MAX_LABEL_CHARS = 256
-_CHARS_PER_TOKEN = 4
 
 
-def event_of(exchange: Exchange) -> InferenceEvent:
-    """Return the event of `exchange`."""
+def event_of(exchange: Exchange, rates: TokenRates) -> InferenceEvent:
+    """Return the event of `exchange`; `rates` estimate the tokens that nobody reported."""
     finished = exchange.finished if exchange.finished is not None else exchange.started
     fields: dict[str, Any] = {
         "id": exchange.id,
         "at_s": exchange.at_s,
-        "endpoint": ENDPOINT,
+        "endpoint": exchange.endpoint,
         "status": exchange.status,
         "terminal": exchange.terminal or Terminal.REJECTED,
         "error_code": _label(exchange.error_code),
@@ -36,7 +36,15 @@ def event_of(exchange: Exchange) -> InferenceEvent:
         "latency_ms": _milliseconds(exchange.started, finished),
         "upstream": exchange.upstream,
         "upstream_request_id": _label(exchange.upstream_request_id),
+        "path": exchange.path,
+        "attempts": exchange.attempts,
     }
+    if exchange.absorbed:
+        fields["absorbed"] = exchange.absorbed
+    if exchange.sent_params is not None:
+        fields["sent_params"] = exchange.sent_params
+    if exchange.continuation is not None:
+        fields["continuation"] = exchange.continuation
     if b"x-stainless-retry-count" in exchange.headers:
         fields["retry_count"] = _retry_count(exchange)
     if exchange.caller is not None:
@@ -53,18 +61,23 @@ def event_of(exchange: Exchange) -> InferenceEvent:
             _note_content(fields, exchange, request, facts)
             if facts is not None:
                 _note_answer(fields, exchange, facts, expected)
-                _note_usage(fields, exchange, facts)
+                _note_usage(fields, exchange, request, facts, rates)
     return InferenceEvent(**fields)
 
 
 def _facts(exchange: Exchange) -> AnswerFacts | None:
+    dialect = exchange.dialect
+    if dialect is None:
+        return None
     if exchange.answer is not None:
-        return facts_of_body(exchange.answer)
-    return facts_of_stream(exchange.tap) if exchange.tap is not None else None
+        return facts_of_body(exchange.answer, dialect.note_body)
+    if exchange.tap is not None:
+        return facts_of_stream(exchange.tap, dialect.note_event)
+    return None
 
 
 def _note_request(
-    fields: dict[str, Any], exchange: Exchange, request: ChatRequest, snapshot: Snapshot
+    fields: dict[str, Any], exchange: Exchange, request: InferenceRequest, snapshot: Snapshot
 ) -> None:
     fields["requested_model"] = _label(request.model)
     fields["stream"] = request.stream
@@ -83,7 +96,7 @@ def _note_assignment(fields: dict[str, Any], exchange: Exchange, snapshot: Snaps
     fields["route"] = route.route.name
     fields["segments"] = _segments(exchange, route)
     fields["content_store"] = route.route.content.value
-    if (split := route.route.split) is not None:
+    if (split := exchange.split) is not None:
         fields["rollout_id"] = split.rollout_id
         fields["stage"] = split.stage
         fields["share"] = split.share
@@ -121,6 +134,8 @@ def _note_answer(
     fields["finish_reason"] = _label(next(reasons, None))
     if exchange.terminal is not Terminal.COMPLETED:
         return  # of half an answer it cannot be said what it would have been
+    if not facts.has_text:
+        return
     fields["refusal"] = any(choice.is_refusal for choice in choices)
     fields["empty"] = facts.is_whole and all(choice.is_empty for choice in choices)
     if facts.is_whole:
@@ -141,42 +156,57 @@ def _validity(facts: AnswerFacts, expected: object) -> bool | None:
     return True if verdicts and None not in verdicts else None
 
 
-def _expected_format(exchange: Exchange, request: ChatRequest) -> object:
+def _expected_format(exchange: Exchange, request: InferenceRequest) -> object:
     """Return the `response_format` that both arms are measured by: the client's, else control's."""
-    own = request.value(("response_format",))
+    own = request.expected_format()
     if asks_for_json(own) or exchange.route is None:
         return own
     return exchange.route.route.control.params.get("response_format")
 
 
-def _note_usage(fields: dict[str, Any], exchange: Exchange, facts: AnswerFacts) -> None:
-    prompt, completion = facts.tokens("prompt_tokens"), facts.tokens("completion_tokens")
-    fields["usage_source"] = UsageSource.PROVIDER
-    if prompt is None or completion is None:
+def _note_usage(
+    fields: dict[str, Any],
+    exchange: Exchange,
+    request: InferenceRequest,
+    facts: AnswerFacts,
+    rates: TokenRates,
+) -> None:
+    """Note what the provider counted, else what the text it was seen to read and write suggests.
+
+    A stream that broke off was paid for, too.
+    """
+    upstream, model = exchange.upstream or "", exchange.model_sent or ""
+    usage = usage_of(facts.usage)
+    if usage is not None:
+        fields["usage_source"] = UsageSource.PROVIDER
+        if exchange.terminal is Terminal.COMPLETED and rates.wants(upstream, model):
+            rates.note(upstream, model, *_chars(exchange, request, facts), usage)
+    else:
         fields["usage_source"] = UsageSource.ESTIMATED
-        prompt, completion = _estimated(exchange, facts)
-    cached = facts.tokens("prompt_tokens_details", "cached_tokens")
-    fields["prompt_tokens"] = prompt
-    fields["completion_tokens"] = completion
-    fields["cached_tokens"] = cached
-    fields["reasoning_tokens"] = facts.tokens("completion_tokens_details", "reasoning_tokens")
+        prompt, completion = rates.estimate(upstream, model, *_chars(exchange, request, facts))
+        usage = Usage(prompt=prompt, completion=completion)
+    fields["prompt_tokens"] = usage.prompt
+    fields["completion_tokens"] = usage.completion
+    fields["cached_tokens"] = usage.cached
+    fields["cache_write_tokens"] = usage.cache_write
+    fields["reasoning_tokens"] = usage.reasoning
+    fields["service_tier"] = _label(facts.service_tier)
     price = _price(exchange)
     if price is not None:
-        fields["cost_nanousd"] = cost_nanousd(price, prompt, completion, cached)
-        fields["uncached_cost_nanousd"] = uncached_cost_nanousd(price, prompt, completion)
+        fields["cost_nanousd"] = cost_nanousd(price, usage, facts.service_tier)
+        fields["uncached_cost_nanousd"] = uncached_cost_nanousd(price, usage, facts.service_tier)
 
 
-def _estimated(exchange: Exchange, facts: AnswerFacts) -> tuple[int, int]:
-    """Estimate tokens by characters: a stream that broke off was paid for, too."""
-    messages = exchange.request.messages if exchange.request is not None else []
-    prompt = sum(len(text_of(message.content)) for message in messages)
+def _chars(exchange: Exchange, request: InferenceRequest, facts: AnswerFacts) -> tuple[int, int]:
+    """Return how many characters the prompt and the answer have."""
+    prompt = sum(map(len, request.texts()))
     if exchange.variant is not None:
-        prompt += len(exchange.variant.variant.prompt_text or "")
+        prompt += exchange.variant.prompt_chars
     answer = sum(
         len(choice.content) + sum(len(tool["arguments"]) for tool in choice.tools.values())
         for choice in facts.choices.values()
     )
-    return -(-prompt // _CHARS_PER_TOKEN), -(-answer // _CHARS_PER_TOKEN)
+    return prompt, answer
 
 
 def _price(exchange: Exchange) -> Price | None:
@@ -189,7 +219,7 @@ def _price(exchange: Exchange) -> Price | None:
 
 
 def _note_content(
-    fields: dict[str, Any], exchange: Exchange, request: ChatRequest, facts: AnswerFacts | None
+    fields: dict[str, Any], exchange: Exchange, request: InferenceRequest, facts: AnswerFacts | None
 ) -> None:
     route, snapshot = exchange.route, exchange.snapshot
     if route is None or snapshot is None or exchange.no_log:
@@ -198,7 +228,7 @@ def _note_content(
     if policy is ContentStore.NONE:
         return
     text = facts.text if facts is not None else ""
-    kept = keep(policy, bytes(request.fields["messages"]), text, snapshot.secret)
+    kept = keep(policy, request.content(), text, snapshot.secret)
     fields["content_hash"], fields["request_text"], fields["response_text"] = kept
 
 

@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 
 import msgspec
 
 from llm_canary.config.secrets import resolve
-from llm_canary.errors import ConfigError, UpstreamUnavailable
+from llm_canary.errors import ConfigError, InvalidRequest, UpstreamUnavailable
 from llm_canary.gateway.asgi import Headers
-from llm_canary.providers.openai_wire import Answer, HeaderFields, OpenAiWire, Wire
+from llm_canary.providers.openai_wire import OpenAiWire
+from llm_canary.providers.wire import Answer, Outbound, Wire
 from llm_canary.routing.assign import Source, SplitRule, parse_source
 from llm_canary.routing.bucket import canary_buckets
 from llm_canary.routing.segment import SegmentSource, default_source
 from llm_canary.routing.table import (
     ContentStore,
     KeyRef,
+    Path,
+    PromptVariable,
     Role,
     Route,
     RoutingTable,
@@ -30,9 +34,8 @@ from llm_canary.routing.table import (
 )
 
 _log = logging.getLogger(__name__)
-_SERVED_KINDS = ("openai",)
-# The gateway itself decides these four; a variant's params must not.
-_RESERVED_PARAMS = frozenset({"model", "messages", "stream", "stream_options"})
+# The gateway itself decides these; a variant's params must not.
+_RESERVED_PARAMS = frozenset({"model", "messages", "input", "stream", "stream_options"})
 
 
 @dataclass(slots=True, frozen=True)
@@ -44,8 +47,25 @@ class CompiledVariant:
     opaque_id: str
     headers: Headers  # x-canary-rollout and x-canary-variant
     model: msgspec.Raw
-    system_message: bytes | None  # the prompt as a JSON message
+    prompt: bytes | None  # as a JSON string, when it is the same for all requests
     params: dict[str, msgspec.Raw]
+
+    @property
+    def prompt_chars(self) -> int:
+        """How long the prompt is, without what requests fill in."""
+        texts = (part for part in self.variant.prompt_parts if isinstance(part, str))
+        return len(self.variant.prompt_text or "") + sum(map(len, texts))
+
+    def prompt_for(self, value: Callable[[tuple[str, ...]], object]) -> bytes | None:
+        """Return the prompt as a JSON string, None without one.
+
+        `value` looks into the request's body. Raises InvalidRequest for a variable that the request
+        does not fill.
+        """
+        parts = self.variant.prompt_parts
+        if not parts:
+            return self.prompt
+        return msgspec.json.encode("".join([_filled(part, value, self.variant) for part in parts]))
 
 
 @dataclass(slots=True, frozen=True)
@@ -62,6 +82,27 @@ class CompiledRoute:
     is_quick_to_record: bool  # no text has to be looked into
 
 
+def _filled(
+    part: str | PromptVariable, value: Callable[[tuple[str, ...]], object], variant: Variant
+) -> str:
+    if isinstance(part, str):
+        return part
+    given = value(part.path)
+    if isinstance(given, bool):
+        return "true" if given else "false"
+    if isinstance(given, str | int | float):
+        return str(given)
+    if part.default is not None:
+        return part.default
+    name = ".".join(part.path)
+    raise InvalidRequest(
+        f"prompt {variant.prompt!r} needs `{name}`, a text or a number, and the request has none; "
+        "send it, or give the variable a default in the prompt",
+        param=name,
+        code="missing_prompt_variable",
+    )
+
+
 class UnusableWire:
     """An upstream that cannot be used; requests for it are answered with the reason."""
 
@@ -69,9 +110,11 @@ class UnusableWire:
         self._message = message
         self._code = code
 
-    async def send(self, path: str, body: bytes, headers: HeaderFields) -> Answer:
+    path = Path.PASSTHROUGH
+
+    async def send(self, outbound: Outbound) -> Answer:
         """Raise UpstreamUnavailable with the reason."""
-        del path, body, headers
+        del outbound
         raise UpstreamUnavailable(self._message, code=self._code)
 
 
@@ -150,9 +193,7 @@ class Snapshot:
             opaque_id=opaque_id,
             headers=headers,
             model=msgspec.Raw(msgspec.json.encode(variant.model)),
-            system_message=msgspec.json.encode({"role": "system", "content": prompt})
-            if prompt is not None
-            else None,
+            prompt=msgspec.json.encode(prompt) if prompt is not None else None,
             params={
                 name: msgspec.Raw(msgspec.json.encode(value))
                 for name, value in variant.params.items()
@@ -167,12 +208,6 @@ class Snapshot:
 
 
 def _wire(upstream: Upstream) -> Wire:
-    if upstream.kind not in _SERVED_KINDS:
-        return UnusableWire(
-            f"upstream {upstream.name!r} is of kind {upstream.kind!r}, which this version does not "
-            f"serve; use one of kind {', '.join(_SERVED_KINDS)}",
-            code="upstream_kind_unsupported",
-        )
     try:
         api_key = resolve(upstream.api_key) if upstream.api_key is not None else None
     except ConfigError as error:
@@ -181,6 +216,10 @@ def _wire(upstream: Upstream) -> Wire:
             f"the gateway has no usable key for upstream {upstream.name!r}; set it",
             code="upstream_credentials",
         )
+    if upstream.kind == "litellm":
+        from llm_canary.providers.litellm_bridge import LiteLlmWire  # noqa: PLC0415
+
+        return LiteLlmWire(upstream, api_key)
     try:
         return OpenAiWire(upstream, api_key)
     except ValueError as error:

@@ -9,23 +9,33 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from dataclasses import dataclass
 
 MAX_KEPT_BYTES = 1024 * 1024
-_OVERLAP = 48  # longer than any marker below, so that a marker cut by two reads is still found
+_OVERLAP = 64  # longer than any mark, so that a mark cut by two reads is still found
 _BORDER_OVERLAP = 3  # one less than the longest border
 _TAIL_READS = 16
-
-# Inside a JSON string these quotes would be escaped, so text that quotes them does not match.
-_FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
-_DONE = re.compile(rb"[\r\n]data: ?\[DONE\]")
-_ERROR = re.compile(rb'[\r\n](?:data: ?\{\s*"error"\s*:\s*[{"]|event: ?error)')
-_CONTENT = re.compile(
-    rb'"(?:content|reasoning_content|reasoning|refusal|text|arguments|name)"\s*:\s*"[^"]'
-)
-_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+_ID = re.compile(rb'"id"\s*:\s*"([!-~]{1,256}?)"')
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 _BORDER = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _BORDERS = (b"\n\n", b"\r\n\r\n", b"\r\r")
+
+
+@dataclass(slots=True, frozen=True)
+class Marks:
+    """By what bytes a stream of one endpoint shows what it has come to.
+
+    Inside a JSON string quotes are escaped, so text that quotes a mark does not match. A hint is a
+    fixed string without which its mark cannot be there; it is searched first, as it costs less.
+    """
+
+    content: re.Pattern[bytes]  # text, a tool call or a refusal has begun
+    done: re.Pattern[bytes]  # the stream is complete
+    done_hint: bytes
+    error: re.Pattern[bytes]  # the provider reports an error inside the stream
+    error_hint: bytes
+    finish: re.Pattern[bytes] | None = None  # one of the choices is complete
+    usage: re.Pattern[bytes] | None = None  # the usage that the gateway may have asked for
 
 
 class Tap:
@@ -37,7 +47,8 @@ class Tap:
         "_choices",
         "_held",
         "_is_framing",
-        "_strips_usage",
+        "_marks",
+        "_usage",
         "has_content",
         "has_error",
         "is_done",
@@ -47,8 +58,9 @@ class Tap:
         "tail",
     )
 
-    def __init__(self, *, strips_usage: bool, choices: int) -> None:
-        self._strips_usage = strips_usage
+    def __init__(self, marks: Marks, *, strips_usage: bool, choices: int) -> None:
+        self._marks = marks
+        self._usage = marks.usage if strips_usage else None
         self._choices = choices
         self._before = b"\n"
         self._at_border = True  # the next byte begins an event
@@ -73,32 +85,40 @@ class Tap:
     def feed(self, chunk: bytes) -> bytes:
         """Take note of `chunk` and return what the client gets now."""
         window = self._before + chunk
+        marks = self._marks
         if not self.has_content:
-            self.has_content = _CONTENT.search(window) is not None
-        if not self.is_finished:
-            self.is_finished = _FINISH.search(window) is not None
-        if b"[DONE]" in window and not self.is_done:
-            self.is_done = _DONE.search(window) is not None
-        if b"error" in window and not self.has_error:
-            self.has_error = _ERROR.search(window) is not None
+            self.has_content = marks.content.search(window) is not None
+        if not self.is_finished and marks.finish is not None:
+            self.is_finished = marks.finish.search(window) is not None
+        if not self.is_done and marks.done_hint in window:
+            self.is_done = marks.done.search(window) is not None
+        if not self.has_error and marks.error_hint in window:
+            self.has_error = marks.error.search(window) is not None
         began_at_border = self._at_border
         self._at_border = window.endswith(_BORDERS)
         end_of_last = self._before[-_BORDER_OVERLAP:]
         self._before = window[-_OVERLAP:]
         self._keep(chunk)
-        if not self._strips_usage:
+        if self._usage is None:
             return chunk
         if self._is_framing:
             return self._without_usage(self._held + chunk)
-        if self.is_finished or _USAGE.search(window):
+        if self.is_finished or self._usage.search(window):
             self._is_framing = True
             return self._begin_framing(chunk, b"" if began_at_border else end_of_last)
         return chunk
 
+    def first_id(self) -> str | None:
+        """Return the first `id` in the stream: that of the answer."""
+        found = _ID.search(self.kept[0] if self.kept else b"")
+        if found is None and len(self.kept) > 1:
+            found = _ID.search(b"".join(self.kept[:_TAIL_READS]))
+        return found[1].decode() if found else None
+
     def flush(self) -> bytes:
         """Return what is still held back once the stream is over."""
         rest, self._held = self._held, b""
-        return b"" if _is_usage_only(rest) else rest
+        return b"" if self._is_usage_only(rest) else rest
 
     def _begin_framing(self, chunk: bytes, end_of_last: bytes) -> bytes:
         """Let the rest of an event go whose beginning already went.
@@ -120,7 +140,7 @@ class Tap:
         start, out = 0, []
         for border in _BORDER.finditer(data):
             event = data[start : border.end()]
-            if not _is_usage_only(event):
+            if not self._is_usage_only(event):
                 out.append(event)
             start = border.end()
         self._held = data[start:]
@@ -136,6 +156,9 @@ class Tap:
         else:
             self.tail = deque([chunk], maxlen=_TAIL_READS)
 
-
-def _is_usage_only(event: bytes) -> bool:
-    return _USAGE.search(event) is not None and _NO_CHOICES.search(event) is not None
+    def _is_usage_only(self, event: bytes) -> bool:
+        return (
+            self._usage is not None
+            and self._usage.search(event) is not None
+            and _NO_CHOICES.search(event) is not None
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
@@ -9,13 +10,21 @@ import aiohttp
 
 from llm_canary.clock import Clock, SystemClock
 from llm_canary.errors import NotReady
+from llm_canary.gateway.breaker import Breakers
+from llm_canary.gateway.choose import Kept
+from llm_canary.gateway.continuations import Continuations
+from llm_canary.gateway.retry_memory import RetryMemory
 from llm_canary.gateway.snapshot import Snapshot
+from llm_canary.gateway.token_rates import TokenRates
 from llm_canary.providers.openai_wire import OpenAiWire, make_connector
 from llm_canary.routing.table import RoutingTable
 from llm_canary.telemetry.events import Event
 
+# Answers that are read to their end for clients that have left, at one time.
+_MAX_DRAINING = 200
 # Raw requests and answers that may wait for the telemetry thread at one time.
 _MAX_PENDING_BYTES = 256 * 1024 * 1024
+_CLOSE_S = 2.0
 
 
 class EventWriter(Protocol):
@@ -29,8 +38,19 @@ class EventWriter(Protocol):
 class GatewayState:
     """Shared by all requests of one process. Changes only by `swap`, on the event loop's thread."""
 
-    def __init__(self, writer: EventWriter, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        writer: EventWriter,
+        *,
+        clock: Clock | None = None,
+        continuations: Continuations | None = None,
+    ) -> None:
         self.clock: Clock = clock or SystemClock()
+        self.continuations = continuations or Continuations(None)
+        self.breakers = Breakers()
+        self.retries: RetryMemory[Kept] = RetryMemory()
+        self.token_rates = TokenRates()
+        self._draining = 0
         self.snapshot: Snapshot | None = None
         self._writer = writer
         self._connector: aiohttp.TCPConnector | None = None
@@ -45,6 +65,7 @@ class GatewayState:
 
     async def start(self) -> None:
         """Open the pool of upstream connections; needs a running event loop."""
+        self.continuations.start()
         self._connector = make_connector()
         self._attach(self.snapshot)
 
@@ -52,6 +73,7 @@ class GatewayState:
         """Close upstream connections."""
         if self._connector is not None:
             await self._connector.close()
+        await asyncio.to_thread(self.continuations.close, _CLOSE_S)
 
     def swap(self, table: RoutingTable) -> None:
         """Put `table` in force for all requests that come from now on.
@@ -67,6 +89,17 @@ class GatewayState:
         if self.snapshot is None:
             raise NotReady("there is no routing table yet; try again in a moment")
         return self.snapshot
+
+    def begin_drain(self) -> bool:
+        """Say whether one more answer may be read to its end without a client, and count it."""
+        if self._draining >= _MAX_DRAINING:
+            return False
+        self._draining += 1
+        return True
+
+    def end_drain(self) -> None:
+        """Count one such answer less."""
+        self._draining -= 1
 
     def record(self, event: Event | Callable[[], Event], *, weight_bytes: int = 0) -> bool:
         """Hand an event to telemetry; False = dropped.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 
 from llm_canary.gateway.asgi import Headers
-from llm_canary.gateway.errors import error_body, error_type
+from llm_canary.gateway.errors import error_type
 
 _CONTENT_TYPE = b"content-type"
 _REQUEST_ID = b"x-request-id"
@@ -42,10 +43,12 @@ def is_credentials_failure(status: int) -> bool:
     return status in (401, 403)
 
 
-def shaped_error(body: bytes, status: int, upstream: str) -> tuple[str, bytes]:
+def shaped_error(
+    body: bytes, status: int, upstream: str, shape: Callable[..., bytes]
+) -> tuple[str, bytes]:
     """Return the code and the body of an upstream's error.
 
-    A body in OpenAI's shape stays byte for byte; anything else is put into that shape.
+    A body in OpenAI's shape stays byte for byte; `shape` puts anything else into it.
     """
     try:
         value = orjson.loads(body)
@@ -56,7 +59,39 @@ def shaped_error(body: bytes, status: int, upstream: str) -> tuple[str, bytes]:
     detail = readable_error(value)
     message = f"upstream {upstream!r} answered {status}{': ' + detail if detail else ''}"
     code = f"upstream_{status}"
-    return code, error_body(message, type_=error_type(status), code=code)
+    return code, shape(message, type_=error_type(status), code=code)
+
+
+def stream_error(data: bytes, upstream: str, shape: Callable[..., bytes]) -> tuple[int, str, bytes]:
+    """Return status, code and body of the error that a stream began with.
+
+    Its code may be an HTTP status; without one it is a bad gateway's.
+    """
+    for line in data.splitlines():
+        payload = line.removeprefix(b"data:").strip() if line.startswith(b"data:") else b""
+        try:
+            value = orjson.loads(payload) if payload else None
+        except orjson.JSONDecodeError:
+            continue
+        if not isinstance(value, dict):
+            continue
+        error = value.get("error")
+        if isinstance(error, dict):
+            status = _status(error)
+            return status, _code(error, status), payload
+        if error or value.get("type") == "error":
+            return 502, *shaped_error(payload, 502, upstream, shape)
+    return 502, *shaped_error(b"", 502, upstream, shape)
+
+
+def _status(error: dict[str, Any]) -> int:
+    for name in ("code", "status", "status_code"):
+        status = error.get(name)
+        if isinstance(status, str) and status.isdigit():
+            status = int(status)
+        if isinstance(status, int) and 400 <= status < 600 and not is_credentials_failure(status):
+            return status
+    return 502
 
 
 def readable_error(value: object) -> str:

@@ -8,6 +8,7 @@ looks at it when it fires.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +17,7 @@ from llm_canary.gateway.asgi import ClientLeft, Receive
 # Until then a client's leaving goes unnoticed: listening costs a task, and an answer that took no
 # longer has already been paid for.
 _LISTEN_AFTER_S = 0.02
+_LONGEST_DRAIN_S = 300.0
 
 
 class UpstreamSilent(Exception):  # noqa: N818 - a fact about the upstream, not an error of ours
@@ -25,22 +27,27 @@ class UpstreamSilent(Exception):  # noqa: N818 - a fact about the upstream, not 
 class Watch:
     """Watches over the exchange that the current task serves; use as a context manager.
 
-    Leaving it raises ClientLeft or UpstreamSilent when that is what happened.
+    Leaving it raises ClientLeft or UpstreamSilent when that is what happened. Where `goes_on` says
+    so when the client leaves, the exchange is not interrupted but drained, for a while.
     """
 
     __slots__ = (
         "_deadline",
         "_fires_at",
+        "_goes_on",
         "_listener",
         "_loop",
         "_reason",
         "_receive",
         "_task",
         "_timer",
+        "is_draining",
     )
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, goes_on: Callable[[], bool] | None = None) -> None:
         self._receive = receive
+        self._goes_on = goes_on
+        self.is_draining = False  # the client has left, the answer is read to its end
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task(self._loop)
         self._deadline: float | None = None
@@ -98,6 +105,9 @@ class Watch:
     async def _listen(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        if self._goes_on is not None and self._goes_on():
+            self.is_draining = True
+            await asyncio.sleep(_LONGEST_DRAIN_S)
         self._interrupt(ClientLeft)
 
     def _interrupt(self, reason: type[ClientLeft | UpstreamSilent]) -> None:

@@ -1,4 +1,4 @@
-"""Fast path to OpenAI-compatible upstreams: bytes go out and come back, nothing is re-serialised.
+"""Fast path to OpenAI, Azure OpenAI and Anthropic: bytes go out and come back as they are.
 
 aiohttp's connector (pool, TLS, names) and its response parser do the work; its session is left out,
 because building request and response objects costs more than all the rest of an exchange.
@@ -10,10 +10,10 @@ on the first byte and on silence belong to the relay, which also watches the cli
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
-from collections.abc import Sequence
 from functools import cached_property
-from typing import Protocol
+from urllib.parse import quote
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -22,48 +22,19 @@ from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
-from llm_canary.errors import UpstreamTimeout, UpstreamUnavailable
-from llm_canary.routing.table import Upstream
+from llm_canary.errors import InvalidRequest, UpstreamTimeout, UpstreamUnavailable
+from llm_canary.providers.wire import Answer, AnswerCut, HeaderFields, Outbound
+from llm_canary.routing.table import Path, Upstream
 
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _KEEP_ALIVE_S = 30.0
 _JOIN_BYTES = 64 * 1024  # smaller bodies leave in one write with their head
-
-HeaderFields = Sequence[tuple[bytes, bytes]]
-
-
-class AnswerCut(Exception):  # noqa: N818 - a fact about the answer, not an error of ours
-    """The upstream's answer broke off before its framing said it was over."""
-
-
-class Answer(Protocol):
-    """An upstream's answer, whose body is still to be read."""
-
-    status: int
-
-    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
-        """Return the header fields as they came."""
-        ...
-
-    async def read_some(self) -> bytes:
-        """Return what has arrived, waiting for something; b"" at the end; raise AnswerCut."""
-        ...
-
-    def at_end(self) -> bool:
-        """Whether the whole answer was read."""
-        ...
-
-    def abort(self) -> None:
-        """Close the connection, so that the upstream stops working."""
-        ...
-
-
-class Wire(Protocol):
-    """How requests reach one upstream."""
-
-    async def send(self, path: str, body: bytes, headers: HeaderFields) -> Answer:
-        """Return the answer once its headers are here; raise UpstreamUnavailable or its kin."""
-        ...
+_MAX_HEADS = 256
+_JSON = b"application/json"
+_ANTHROPIC_VERSION = (b"anthropic-version", b"2023-06-01")
+_OUTSIDE_A_HEADER = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_OUTSIDE_A_TARGET = re.compile(r"[^\x21-\x7e]")
+# On Azure these belong to the deployment of a model, the others to the whole resource.
+_OF_DEPLOYMENT = ("/chat/completions", "/completions", "/embeddings", "/audio/", "/images/")
 
 
 def make_connector() -> aiohttp.TCPConnector:
@@ -80,16 +51,21 @@ class _Destination(aiohttp.ClientRequest):
 
 
 class OpenAiWire:
-    """One OpenAI-compatible upstream."""
+    """One upstream whose requests are relayed as they are."""
+
+    path = Path.PASSTHROUGH
 
     def __init__(self, upstream: Upstream, api_key: str | None) -> None:
-        """Raise ValueError when the upstream's base_url is no URL of a web server."""
+        """Raise ValueError when base_url is no URL of a web server, or no header holds the key."""
         self.upstream = upstream
         self._url = URL(upstream.base_url)
         if self._url.scheme not in ("http", "https") or not self._url.host:
             raise ValueError("expected http://host/path or https://host/path")
+        if api_key is not None and _OUTSIDE_A_TARGET.search(api_key):
+            raise ValueError("the api_key has a space, a line break or a letter beyond ASCII in it")
         self._api_key = api_key
-        self._heads: dict[str, bytes] = {}
+        self._is_anthropic = upstream.kind == "anthropic"
+        self._heads: dict[tuple[str, str | None, str, str, bytes], bytes] = {}
         self._timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=upstream.connect_timeout_s, sock_read=None
         )
@@ -101,9 +77,14 @@ class OpenAiWire:
         self._destination = _Destination("POST", self._url, loop=connector._loop)  # noqa: SLF001 - the same loop
         self._connector = connector
 
-    async def send(self, path: str, body: bytes, headers: HeaderFields) -> Answer:
+    async def send(self, outbound: Outbound) -> Answer:
         """Return the answer once its headers are here; raise UpstreamUnavailable or its kin."""
-        head = self._heads.get(path) or self._head(path)
+        model = outbound.model if self.upstream.azure_api_version is not None else None
+        kind = (outbound.path, model, outbound.method, outbound.query, outbound.content_type)
+        head = self._heads.get(kind) or self._head(*kind)
+        body, headers = outbound.body, outbound.headers
+        if self._is_anthropic and all(name != _ANTHROPIC_VERSION[0] for name, _ in headers):
+            headers = [*headers, _ANTHROPIC_VERSION]
         try:
             return await self._exchange(_whole_head(head, len(body), headers), body)
         except TimeoutError:
@@ -131,7 +112,7 @@ class OpenAiWire:
         connection = await self._connector.connect(self._destination, [], self._timeout)
         try:
             protocol, transport = _usable(connection)
-            protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+            protocol.set_response_params(read_until_eof=True, auto_decompress=True)
             if len(body) < _JOIN_BYTES:
                 transport.write(head + body)
             else:
@@ -146,24 +127,49 @@ class OpenAiWire:
         payload.on_eof(connection.release)
         return _HttpAnswer(message.code, message.raw_headers, payload, connection)
 
-    def _head(self, path: str) -> bytes:
-        """Return the part of a request's head that is always the same."""
-        url = self._url
-        target = url.raw_path.rstrip("/") + path
-        if url.raw_query_string:
-            target += f"?{url.raw_query_string}"
+    def _head(
+        self, path: str, model: str | None, method: str, query: str, content_type: bytes
+    ) -> bytes:
+        """Return the part of a request's head that is the same for all of its kind."""
         lines = [
-            f"POST {target} HTTP/1.1",
-            f"host: {url.host_port_subcomponent}",
+            f"{method} {self._target(path, model, query)} HTTP/1.1",
+            f"host: {self._url.host_port_subcomponent}",
             "accept: */*",
             "accept-encoding: identity",
-            "content-type: application/json",
+            f"content-type: {_field(content_type).decode('latin-1')}",
             "user-agent: llm-canary",
         ]
         if self._api_key is not None:
-            lines.append(f"authorization: Bearer {self._api_key}")
-        head = self._heads[path] = "\r\n".join([*lines, "content-length: "]).encode("ascii")
+            lines.append(self._credentials(self._api_key))
+        head = "\r\n".join([*lines, "content-length: "]).encode("latin-1")
+        if len(self._heads) < _MAX_HEADS and content_type == _JSON and not query:
+            self._heads[path, model, method, query, content_type] = head
         return head
+
+    def _target(self, path: str, model: str | None, query: str) -> str:
+        """Return what stands in the request line; raise InvalidRequest where nothing can."""
+        queries = [self._url.raw_query_string, query]
+        if (version := self.upstream.azure_api_version) is not None:
+            if model is not None and path.startswith(_OF_DEPLOYMENT):
+                path = f"/deployments/{quote(model, safe='')}{path}"
+            path = f"/openai{path}"
+            queries.append("" if "api-version=" in query else f"api-version={quote(version)}")
+        target = self._url.raw_path.rstrip("/") + path
+        whole = "&".join(filter(None, queries))
+        target = f"{target}?{whole}" if whole else target
+        if _OUTSIDE_A_TARGET.search(target):
+            raise InvalidRequest(
+                "the path or query has a character that no URL can hold; percent-encode it",
+                code="invalid_url",
+            )
+        return target
+
+    def _credentials(self, api_key: str) -> str:
+        if self._is_anthropic:
+            return f"x-api-key: {api_key}"
+        if self.upstream.azure_api_version is not None:
+            return f"api-key: {api_key}"
+        return f"authorization: Bearer {api_key}"
 
 
 def _usable(connection: Connection) -> tuple[ResponseHandler, asyncio.Transport]:
@@ -175,7 +181,7 @@ def _usable(connection: Connection) -> tuple[ResponseHandler, asyncio.Transport]
 
 
 class _HttpAnswer:
-    __slots__ = ("_connection", "_headers", "_payload", "status")
+    __slots__ = ("_connection", "_headers", "_payload", "sent_params", "status")
 
     def __init__(
         self,
@@ -185,17 +191,23 @@ class _HttpAnswer:
         connection: Connection,
     ) -> None:
         self.status = status
+        self.sent_params: tuple[str, ...] | None = None
         self._headers = headers
         self._payload = payload
         self._connection = connection
 
     def headers(self) -> tuple[tuple[bytes, bytes], ...]:
-        return self._headers
+        names = {name.lower() for name, _ in self._headers}
+        if b"content-encoding" not in names:
+            return self._headers
+        # The body comes decoded: its length on the wire is no longer true.
+        hidden = (b"content-encoding", b"content-length")
+        return tuple(field for field in self._headers if field[0].lower() not in hidden)
 
     async def read_some(self) -> bytes:
         try:
             return await self._payload.readany()
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
             raise AnswerCut(_reason(error)) from None
 
     def at_end(self) -> bool:
@@ -206,8 +218,18 @@ class _HttpAnswer:
 
 
 def _whole_head(head: bytes, length: int, headers: HeaderFields) -> bytes:
-    fields = b"".join([b"\r\n%b: %b" % field for field in headers]) if headers else b""
+    fields = b"".join([b"\r\n%b: %b" % (name, _field(value)) for name, value in headers])
     return b"%b%d%b\r\n\r\n" % (head, length, fields)
+
+
+def _field(value: bytes) -> bytes:
+    """Return a header's value; raise InvalidRequest when it would begin another header."""
+    if _OUTSIDE_A_HEADER.search(value):
+        raise InvalidRequest(
+            "a header has a line break or another control character in its value; remove it",
+            code="invalid_header",
+        )
+    return value
 
 
 def _reason(error: BaseException) -> str:

@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 TABLE_FILE = "table.json"
 _UNIT_SECRET = "unit_secret"  # noqa: S105 - the name of it
 _PRIVATE = 0o600
-Prices = Callable[[str], Price | None]
+Prices = Callable[[str, str | None], Price | None]  # of a model, as a provider sells it
 
 
 class Effective(msgspec.Struct, frozen=True):
@@ -73,7 +73,9 @@ def build_table(
 def priced(variant: Variant, upstreams: dict[str, Upstream], prices: Prices) -> Variant:
     """Return the variant with its price: its own, its upstream's, or the price list's."""
     upstream = upstreams.get(variant.upstream)
-    price = variant.price or (upstream.price if upstream else None) or prices(variant.model)
+    price = variant.price or (upstream.price if upstream is not None else None)
+    if price is None:
+        price = prices(variant.model, upstream.provider if upstream is not None else None)
     return msgspec.structs.replace(variant, price=price)
 
 
@@ -86,7 +88,7 @@ class Publisher:
         config: Callable[[], LoadedConfig],
         data_dir: Path,
         *,
-        price_lookup: Prices = lambda _: None,
+        price_lookup: Prices = lambda _model, _provider: None,
         on_publish: Callable[[RoutingTable], None] = lambda _: None,
     ) -> None:
         self._engine = engine
@@ -171,6 +173,7 @@ def _route(
             stage=record.stage,
             share=record.share,
             canary=priced(record.spec.canary, upstreams, prices),
+            fallback=record.spec.fallback,
             settle_s=record.spec.plan.settle_s,
             eligible=record.spec.eligible,
         )

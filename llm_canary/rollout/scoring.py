@@ -32,6 +32,7 @@ from llm_canary.storage.repositories.rollouts import (
     TransitionRecord,
 )
 from llm_canary.storage.repositories.scoring import ScoringRepository, Task
+from llm_canary.telemetry.events import Terminal
 
 _CALIBRATION_PART, _MAX_CALIBRATION_S = 8.0, 3_600.0
 _BUCKET_PART, _MIN_BUCKET_S, _MAX_BUCKET_S = 24.0, 10.0, 3_600.0
@@ -81,9 +82,13 @@ def settings_of(record: RolloutRecord, transitions: Iterable[TransitionRecord]) 
 
 
 def facts_of(row: Any, outcomes: dict[str, float]) -> ResponseFacts:  # noqa: ANN401 - a SQL row
-    """Return what metrics may know of a stored response."""
+    """Return what metrics may know of a stored response.
+
+    Where the other arm answered in the end, the assigned one failed: its failure is what counts.
+    """
+    was_replaced = None not in (row.assigned, row.served) and row.served != row.assigned
     return ResponseFacts(
-        terminal=row.terminal,
+        terminal=Terminal.UPSTREAM_ERROR.value if was_replaced else row.terminal,
         share=row.share or 0.0,
         stream=row.stream,
         latency_ms=row.latency_ms,

@@ -16,7 +16,7 @@ from llm_canary.decision.traffic import MetricTraffic, Number, Traffic
 from llm_canary.errors import NotFound
 from llm_canary.metrics.freeze import MIN_BASELINE, freeze, scored
 from llm_canary.metrics.spec import MetricSpec, Scale
-from llm_canary.pricing import uncached_cost_nanousd
+from llm_canary.pricing import Usage, uncached_cost_nanousd
 from llm_canary.rollout.scoring import facts_of
 from llm_canary.routing.table import Price
 from llm_canary.stats.clusters import intraclass_correlation
@@ -94,7 +94,9 @@ class _Sample:
         if self._canary is None:
             return control, None
         other = [
-            uncached_cost_nanousd(self._canary, row.prompt_tokens, row.completion_tokens)
+            uncached_cost_nanousd(
+                self._canary, Usage(prompt=row.prompt_tokens, completion=row.completion_tokens)
+            )
             for row in self._rows
             if row.prompt_tokens is not None and row.completion_tokens is not None
         ]

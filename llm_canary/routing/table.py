@@ -29,6 +29,7 @@ class Reason(StrEnum):
     NO_ROLLOUT = "no_rollout"  # the route has no running rollout
     HASH = "hash"  # the unit's bucket decided: the only reason that enters a comparison
     PIN = "pin"  # x-canary-pin
+    PREVIOUS_RESPONSE = "previous_response"  # it continues a response of the other arm
     ANONYMOUS = "anonymous"  # no unit and `anonymous: control`
     INELIGIBLE = "ineligible"  # the rollout's `eligible` rules exclude the request
 
@@ -49,25 +50,59 @@ class ContentStore(StrEnum):
     FULL = "full"
 
 
+class OnDisconnect(StrEnum):
+    """What happens to the upstream's answer when the client leaves."""
+
+    CANCEL = "cancel"  # the upstream is aborted at once
+    DRAIN = "drain"  # the answer is read to its end, so that its usage is known
+
+
+class Path(StrEnum):
+    """How a request reached its upstream."""
+
+    PASSTHROUGH = "passthrough"  # byte for byte
+    TRANSLATED = "translated"  # by LiteLLM: another arm than the same model untranslated
+
+
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Price in nano-dollars per token; without a price the cost is unknown, not zero."""
+    """Price in nano-dollars per token; without a price the cost is unknown, not zero.
+
+    A price that is None costs what the tokens cost that it is a kind of: cached and cache-writing
+    tokens are input, reasoning tokens are output.
+    """
 
     input: float
     output: float
     cached_input: float | None = None
+    cache_write: float | None = None
+    reasoning: float | None = None
+    tiers: dict[str, Price] = {}  # by the provider's `service_tier`: "flex", "priority", "batch"
 
 
 class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A provider endpoint with its credentials by reference and its time limits in seconds."""
 
     name: str
-    kind: str  # "openai": bytes are relayed
-    base_url: str
+    kind: str  # "openai" and "anthropic": bytes are relayed; "litellm": LiteLLM translates
+    base_url: str  # "" for a litellm provider's own address
     api_key: str | None = None  # a reference, never the secret
     price: Price | None = None
     connect_timeout_s: float = 5.0
     first_byte_timeout_s: float = 300.0
     idle_timeout_s: float = 60.0
+    total_timeout_s: float = 600.0  # of answers that are no streams
+    retries: int = 0  # further attempts before the first byte
+    breaker_failures: int = 10  # so many failures in a row open the breaker; 0 = it never opens
+    breaker_pause_s: float = 10.0
+    azure_api_version: str | None = None  # Azure OpenAI: deployments below base_url
+    provider: str | None = None  # LiteLLM's name of the provider
+
+
+class PromptVariable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A place in a prompt that each request fills: `{{ metadata.name }}`."""
+
+    path: tuple[str, ...]  # of keys in the request's body: ("metadata", "name")
+    default: str | None = None  # None: a request without the value is refused
 
 
 class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,6 +113,7 @@ class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prompt: str | None = None  # "support/v12"
     prompt_hash: str | None = None  # content hash of the prompt text
     prompt_text: str | None = None  # rendered system message
+    prompt_parts: tuple[str | PromptVariable, ...] = ()  # instead of the text: it has variables
     params: dict[str, Any] = {}
     price: Price | None = (
         None  # resolved when the table is built: the upstream's, else the price list's
@@ -93,6 +129,7 @@ class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stage: str
     share: float  # canary fraction of units in force, 0-1
     canary: Variant
+    fallback: bool = False  # a failed canary's request is answered by control
     settle_s: float = 15.0  # how long scoring waits for a retry by the client
     eligible: dict[str, Any] = {}  # segment -> allowed values, or {"min": x, "max": y}
 
@@ -106,6 +143,7 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     anonymous: Anonymous = Anonymous.CONVERSATION
     segments: dict[str, str] = {}  # name -> "header:..." | "detect" | "first_message" | "derive"
     content: ContentStore = ContentStore.NONE
+    on_disconnect: OnDisconnect = OnDisconnect.CANCEL
     split: Split | None = None
 
 

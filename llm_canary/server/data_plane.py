@@ -11,11 +11,13 @@ import os
 from pathlib import Path
 
 from llm_canary.gateway.app import GatewayApp
+from llm_canary.gateway.continuations import Continuations
 from llm_canary.gateway.state import GatewayState
 from llm_canary.routing import table as routing_table
 from llm_canary.telemetry.writer import TelemetryWriter
 
 TABLE_FILE = "table.json"
+CONTINUATIONS_FILE = "continuations.db"
 _POLL_S = 0.2
 
 
@@ -26,7 +28,9 @@ class DataPlane:
         self._table_path = data_dir / TABLE_FILE
         self._seen: tuple[int, int, int] | None = None
         self.writer = TelemetryWriter(data_dir / "spool")
-        self.state = GatewayState(self.writer)
+        self.state = GatewayState(
+            self.writer, continuations=Continuations(data_dir / CONTINUATIONS_FILE)
+        )
         self.app = GatewayApp(self.state)
         self._follower: asyncio.Task[None] | None = None
 

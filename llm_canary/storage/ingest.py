@@ -19,7 +19,8 @@ from llm_canary.clock import utc
 from llm_canary.errors import DataError, LlmCanaryError
 from llm_canary.storage.dialect import is_sqlite, sqlite_time
 from llm_canary.storage.engine import unreachable
-from llm_canary.telemetry.events import Event, InferenceEvent, OutcomeEvent
+from llm_canary.storage.models.inferences import MAX_TIER_CHARS
+from llm_canary.telemetry.events import Absorbed, Event, InferenceEvent, OutcomeEvent
 
 IMMEDIATE = "immediate"
 
@@ -27,6 +28,9 @@ _to_json = msgspec.json.Encoder().encode
 _FIELDS = InferenceEvent.__struct_fields__
 _AT = _FIELDS.index("at_s")
 _SEGMENTS = _FIELDS.index("segments")
+_SENT_PARAMS = _FIELDS.index("sent_params")
+_ABSORBED = _FIELDS.index("absorbed")
+_SERVICE_TIER = _FIELDS.index("service_tier")
 _INFERENCE = tuple("at" if name == "at_s" else name for name in _FIELDS)
 _OUTCOME = (
     "at",
@@ -145,6 +149,11 @@ def _inference_row(event: InferenceEvent, time: Time) -> Row:
     row = list(msgspec.structs.astuple(event))
     row[_AT] = time(event.at_s)
     row[_SEGMENTS] = _to_json(event.segments).decode()
+    row[_ABSORBED] = _to_json(event.absorbed).decode()
+    if event.sent_params is not None:
+        row[_SENT_PARAMS] = _to_json(event.sent_params).decode()
+    if event.service_tier is not None:
+        row[_SERVICE_TIER] = event.service_tier[:MAX_TIER_CHARS]  # PostgreSQL would refuse more
     return tuple(row)
 
 
@@ -172,17 +181,27 @@ def _due_s(event: InferenceEvent) -> float | None:
 
 
 def _without_nul(event: Event) -> Event:
-    changes: dict[str, Any] = {
-        name: value.replace("\0", "\ufffd")
-        for name in event.__struct_fields__
-        if isinstance(value := getattr(event, name), str) and "\0" in value
-    }
+    changes = _clean_texts(event)
     if isinstance(event, InferenceEvent):
-        changes["segments"] = {
-            key.replace("\0", "\ufffd"): value.replace("\0", "\ufffd")
-            for key, value in event.segments.items()
-        }
+        changes["segments"] = {_clean(k): _clean(v) for k, v in event.segments.items()}
+        changes["absorbed"] = tuple(
+            msgspec.structs.replace(each, **_clean_texts(each)) for each in event.absorbed
+        )
+        if event.sent_params is not None:
+            changes["sent_params"] = tuple(_clean(name) for name in event.sent_params)
     return msgspec.structs.replace(event, **changes)
+
+
+def _clean_texts(struct: Event | Absorbed) -> dict[str, Any]:
+    return {
+        name: _clean(value)
+        for name in struct.__struct_fields__
+        if isinstance(value := getattr(struct, name), str) and "\0" in value
+    }
+
+
+def _clean(value: str) -> str:
+    return value.replace("\0", "\ufffd")
 
 
 def _insert(table: str, columns: Iterable[str], mark: str) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from llm_canary.routing.table import Path
+
 EVENT_FORMAT = 1
 
 
@@ -33,6 +35,23 @@ class UsageSource(StrEnum):
     NONE = "none"
 
 
+class Continuation(StrEnum):
+    """Whether the variant that made `previous_response_id` was known."""
+
+    HIT = "hit"
+    MISS = "miss"  # the unit's assignment decided
+
+
+class Absorbed(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An attempt that failed and that the client did not see: retried, or answered by control."""
+
+    upstream: str
+    model: str | None
+    status: int  # as the upstream answered; 0 = it did not answer
+    code: str  # "upstream_unreachable", "upstream_500" ...
+    latency_ms: float
+
+
 class InferenceEvent(
     msgspec.Struct, frozen=True, kw_only=True, tag="inference", tag_field="kind", omit_defaults=True
 ):
@@ -40,7 +59,7 @@ class InferenceEvent(
 
     id: str  # uuid7 hex: primary key, and x-request-id as the client sees it
     at_s: float  # when the request arrived
-    endpoint: str  # "chat.completions"
+    endpoint: str  # "chat.completions", "responses", "completions", "embeddings", "messages", ...
     route: str | None = None  # None: the model named no route
     key_name: str | None = None
     rollout_id: str | None = None
@@ -57,6 +76,12 @@ class InferenceEvent(
     upstream: str | None = None
     requested_model: str | None = None
     model: str | None = None  # sent upstream
+    path: Path | None = None  # None: nothing was sent
+    sent_params: tuple[str, ...] | None = None  # translated only: what really went upstream
+    attempts: int | None = None  # how often the request was sent; None: not known
+    absorbed: tuple[Absorbed, ...] = ()
+    continuation: Continuation | None = None  # None: there was no previous_response_id
+    service_tier: str | None = None  # as the provider answered
     reported_model: str | None = None  # as the provider answered
     response_id: str | None = None  # "chatcmpl-..."
     upstream_request_id: str | None = None
@@ -73,6 +98,7 @@ class InferenceEvent(
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
     usage_source: UsageSource = UsageSource.NONE
     cost_nanousd: int | None = None  # what the provider charges; None = price or tokens unknown

@@ -114,10 +114,14 @@ def test_a_body_over_the_limit_is_refused_before_it_is_complete(gateway, rest):
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", "/v1/chat/completions", 405, "method_not_allowed"),
+        ("DELETE", "/v1/chat/completions", 405, "method_not_allowed"),
+        ("GET", "/v1/embeddings", 405, "method_not_allowed"),
         ("DELETE", "/v1/models", 405, "method_not_allowed"),
         ("GET", "/v1/feedback", 405, "method_not_allowed"),
-        ("POST", "/v1/nothing", 404, "not_found"),
+        ("POST", "/v1/nothing", 404, "endpoint_not_supported"),
+        ("GET", "/v1/chat/completions", 404, "endpoint_not_supported"),
+        ("POST", "/v1/files/../chat/completions", 404, "not_found"),
+        ("POST", "/v1//chat/completions", 404, "not_found"),
         ("GET", "/v1/", 404, "not_found"),
         ("GET", "/v1/models/gpt-9", 404, "model_not_found"),
         ("GET", "/v1/models/..%2f..%2fetc", 404, "model_not_found"),
@@ -141,7 +145,7 @@ def test_an_unknown_model_is_recorded(gateway):
 
 
 def test_a_mistake_of_ours_is_a_plain_500_and_recorded(gateway, monkeypatch):
-    monkeypatch.setattr("llm_canary.gateway.chat.assign", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("llm_canary.gateway.choose.assign", lambda *_, **__: 1 / 0)
 
     reply = chat(gateway)
 

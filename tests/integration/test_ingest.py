@@ -9,11 +9,12 @@ from sqlalchemy.engine import Engine
 from sqlmodel import select
 
 from llm_canary.errors import DataError, StorageError
+from llm_canary.routing.table import Path
 from llm_canary.storage.engine import make_engine, read_session, write_session
 from llm_canary.storage.ingest import SqlBatchSink
 from llm_canary.storage.models.inferences import Inference, Outcome, ScoreTask
 from llm_canary.storage.repositories import inferences, outcomes
-from llm_canary.telemetry.events import InferenceEvent, Terminal
+from llm_canary.telemetry.events import Absorbed, Continuation, InferenceEvent, Terminal
 from tests.factories import NOON_S, make_inference, make_outcome
 
 
@@ -44,6 +45,49 @@ def test_an_inference_comes_back_with_every_field(engine: Engine) -> None:
     SqlBatchSink(engine).write([event])
 
     assert stored(engine, event) == event
+
+
+def test_what_the_gateway_did_for_an_answer_comes_back(engine: Engine) -> None:
+    event = make_inference(
+        path=Path.TRANSLATED,
+        sent_params=("model", "messages", "größe"),
+        attempts=3,
+        absorbed=(
+            Absorbed("openai", "gpt-5-mini", 503, "upstream_503", 12.5),
+            Absorbed("azure", None, 0, "upstream_unreachable", 0.1 + 0.2),
+        ),
+        continuation=Continuation.MISS,
+        service_tier="flex",
+        cache_write_tokens=2**40,
+    )
+
+    SqlBatchSink(engine).write([event])
+
+    found = stored(engine, event)
+    assert found == event
+    assert isinstance(found.path, Path)
+    assert isinstance(found.continuation, Continuation)
+
+
+def test_no_params_sent_is_not_the_same_as_none_known(engine: Engine) -> None:
+    none_sent = make_inference(sent_params=(), cache_write_tokens=0)
+    not_known = make_inference()
+
+    SqlBatchSink(engine).write([none_sent, not_known])
+
+    assert stored(engine, none_sent) == none_sent
+    assert stored(engine, not_known) == not_known
+    with read_session(engine) as session:
+        unknown = "SELECT id FROM inference WHERE sent_params IS NULL"
+        assert session.execute(text(unknown)).scalars().all() == [not_known.id]
+
+
+def test_a_service_tier_is_cut_to_its_column(engine: Engine) -> None:
+    event = make_inference(service_tier="t" * 65)
+
+    SqlBatchSink(engine).write([event])
+
+    assert stored(engine, event) == msgspec.structs.replace(event, service_tier="t" * 64)
 
 
 def test_what_is_unknown_stays_unknown(engine: Engine) -> None:
@@ -130,13 +174,20 @@ def test_a_batch_is_stored_whole_or_not_at_all(engine: Engine) -> None:
 
 
 def test_text_with_nul_is_stored(engine: Engine) -> None:
-    event = make_inference(request_text="a\0b", segments={"ti\0er": "fr\0ee"})
+    event = make_inference(
+        request_text="a\0b",
+        segments={"ti\0er": "fr\0ee"},
+        sent_params=("to\0ols",),
+        absorbed=(Absorbed("openai", "gp\0t", 500, "upstream_500", 1.0),),
+    )
 
     SqlBatchSink(engine).write([event, make_outcome(comment="\0")])
 
     found = stored(engine, event)
     assert found is not None
     assert (found.request_text or "").replace("\ufffd", "\0") == "a\0b"
+    assert [name.replace("\ufffd", "\0") for name in found.sent_params or ()] == ["to\0ols"]
+    assert [(each.model or "").replace("\ufffd", "\0") for each in found.absorbed] == ["gp\0t"]
 
 
 def test_a_database_that_is_not_there_is_a_storage_error() -> None:

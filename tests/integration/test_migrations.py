@@ -3,13 +3,18 @@ from __future__ import annotations
 import threading
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy import text
 from sqlalchemy.engine import Engine
 
 from llm_canary.errors import StorageError
 from llm_canary.storage import migrate
-from llm_canary.storage.engine import make_engine
+from llm_canary.storage.engine import make_engine, read_session
+from llm_canary.storage.ingest import SqlBatchSink
+from llm_canary.storage.repositories import inferences
+from tests.factories import make_inference
 
 
 def test_the_migrations_make_exactly_the_tables_of_the_models(engine: Engine) -> None:
@@ -70,7 +75,6 @@ def test_processes_that_start_together_migrate_once(database_url: str) -> None:
 
 
 def test_the_migrations_can_be_taken_back(engine: Engine) -> None:
-    from alembic import command
     from sqlalchemy import inspect
 
     with engine.begin() as connection:
@@ -79,3 +83,22 @@ def test_the_migrations_can_be_taken_back(engine: Engine) -> None:
         command.downgrade(config, "base")
 
     assert inspect(engine).get_table_names() == ["alembic_version"]
+
+
+def test_a_row_from_before_the_columns_of_the_gateway_stays_valid(engine: Engine) -> None:
+    event = make_inference(response_text="hello")
+    SqlBatchSink(engine).write([event])
+    with engine.begin() as connection:
+        config = migrate.alembic_config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "20261123_0400")
+
+    migrate.upgrade(engine)
+
+    with read_session(engine) as session:
+        assert inferences.by_request_id(session, event.id) == event
+        new = (
+            "path, sent_params, attempts, absorbed, continuation, service_tier, cache_write_tokens"
+        )
+        row = session.execute(text(f"SELECT {new} FROM inference")).one()
+    assert row == (None,) * 7  # not known, rather than zero

@@ -51,19 +51,19 @@ def test_two_publishers_key_units_alike(world, tmp_path):
 def test_the_price_list_is_asked_only_for_what_the_upstream_does_not_price(world):
     asked = []
 
-    def prices(model):
-        asked.append(model)
+    def prices(model, provider):
+        asked.append((model, provider))
         return LISTED
 
     table = build_table(world.config, Effective((), {}), prices, unit_secret="", version=0)
-    assert (asked, table.routes["bot"].control.price) == (["good"], LISTED)
+    assert (asked, table.routes["bot"].control.price) == ([("good", None)], LISTED)
 
     own = Price(input=9.0, output=9.0)
     upstream = msgspec.structs.replace(world.config.upstreams["sim"], price=own)
     world.config.upstreams["sim"] = upstream
     table = build_table(world.config, Effective((), {}), prices, unit_secret="", version=0)
 
-    assert (asked, table.routes["bot"].control.price) == (["good"], own)
+    assert (asked, table.routes["bot"].control.price) == ([("good", None)], own)
 
 
 def test_a_half_written_table_is_never_seen(tmp_path, monkeypatch):

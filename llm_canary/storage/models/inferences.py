@@ -3,10 +3,12 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Index, text
+from sqlalchemy import BigInteger, Index, String, text
 from sqlmodel import Field, SQLModel
 
 from llm_canary.storage.dialect import Json, UtcDateTime
+
+MAX_TIER_CHARS = 64
 
 
 class Inference(SQLModel, table=True):
@@ -15,6 +17,8 @@ class Inference(SQLModel, table=True):
     Indexes: rollout and time for charts, samples and analysis; time for retention and what is
     recent; response id for feedback that knows only `chatcmpl-...`; retries for joining a failure
     with what replaced it (partial, so that it costs nothing on the common row).
+
+    `attempts` and `absorbed` are NULL where the gateway did not know of them yet.
     """
 
     __tablename__ = "inference"
@@ -56,6 +60,12 @@ class Inference(SQLModel, table=True):
     upstream: str | None = None
     requested_model: str | None = None
     model: str | None = None
+    path: str | None = None
+    sent_params: list[str] | None = Field(default=None, sa_type=Json)
+    attempts: int | None = None
+    absorbed: list[dict[str, Any]] | None = Field(default=None, sa_type=Json)
+    continuation: str | None = None
+    service_tier: str | None = Field(default=None, sa_type=String(MAX_TIER_CHARS))
     reported_model: str | None = None
     response_id: str | None = None
     upstream_request_id: str | None = None
@@ -72,6 +82,7 @@ class Inference(SQLModel, table=True):
     prompt_tokens: int | None = Field(default=None, sa_type=BigInteger)
     completion_tokens: int | None = Field(default=None, sa_type=BigInteger)
     cached_tokens: int | None = Field(default=None, sa_type=BigInteger)
+    cache_write_tokens: int | None = Field(default=None, sa_type=BigInteger)
     reasoning_tokens: int | None = Field(default=None, sa_type=BigInteger)
     usage_source: str
     cost_nanousd: int | None = Field(default=None, sa_type=BigInteger)
@@ -87,7 +98,8 @@ class Inference(SQLModel, table=True):
     content_store: str
     content_hash: str | None = None
     format: int
-    # Last, because SQLite reads a row from its start and long texts lie on overflow pages.
+    # Last, because SQLite reads a row from its start and long texts lie on overflow pages. Columns
+    # of later migrations do lie behind them: only a look-up of the whole row reads those.
     request_text: str | None = None
     response_text: str | None = None
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import msgspec
 from sqlalchemy import select
 from sqlmodel import Session, col
 
+from llm_canary.routing.table import Path
 from llm_canary.storage.models.inferences import Inference
 from llm_canary.telemetry.events import (
+    Absorbed,
+    Continuation,
     InferenceEvent,
     Terminal,
     UsageSource,
 )
+
+_LATER = ("attempts", "absorbed")  # NULL in rows from before these columns: as the event says then
 
 
 def by_request_id(session: Session, request_id: str) -> InferenceEvent | None:
@@ -34,6 +40,17 @@ def by_response_id(session: Session, response_id: str) -> InferenceEvent | None:
 def to_event(row: Inference) -> InferenceEvent:
     """Return the event that `row` was made from (its time to the microsecond)."""
     values = row.model_dump(exclude={"at"})
+    if row.path is not None:
+        values["path"] = Path(row.path)
+    if row.continuation is not None:
+        values["continuation"] = Continuation(row.continuation)
+    if row.sent_params is not None:
+        values["sent_params"] = tuple(row.sent_params)
+    if row.absorbed is not None:
+        values["absorbed"] = msgspec.convert(row.absorbed, tuple[Absorbed, ...])
+    for name in _LATER:
+        if values[name] is None:
+            del values[name]
     values["terminal"] = Terminal(row.terminal)
     values["usage_source"] = UsageSource(row.usage_source)
     return InferenceEvent(at_s=row.at.timestamp(), **values)

@@ -16,9 +16,9 @@ from llm_canary.storage.models.inferences import Inference
 DAY_S = 86_400.0
 _DIGITS = 8  # of the hash: samples are taken to one part in four billion
 _READ = (
-    "id", "at", "share", "unit_hash", "session_hash", "response_id", "stream", "terminal",
-    "ttft_ms", "latency_ms", "prompt_tokens", "completion_tokens", "cost_nanousd",
-    "uncached_cost_nanousd", "schema_expected", "output_valid", "empty", "refusal",
+    "id", "at", "share", "assigned", "served", "unit_hash", "session_hash", "response_id",
+    "stream", "terminal", "ttft_ms", "latency_ms", "prompt_tokens", "completion_tokens",
+    "cost_nanousd", "uncached_cost_nanousd", "schema_expected", "output_valid", "empty", "refusal",
 )  # fmt: skip
 
 

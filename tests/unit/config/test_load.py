@@ -14,7 +14,7 @@ def test_the_example_of_the_product_loads_as_it_is(loads):
     config = loads(EXAMPLE)
 
     assert set(config.routes) == {"support-bot"}
-    assert set(config.upstreams) == {"openai", "local"}  # litellm ones parse, but none can be used
+    assert set(config.upstreams) == {"openai", "claude", "local"}
     assert set(config.plans) == {"standard", "careful"}
     assert set(config.rollouts) == {"support-v13"}
 

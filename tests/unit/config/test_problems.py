@@ -49,7 +49,7 @@ FORM = [
     ("version: 1", "version: 2", "version", "expected 1"),
     ("version: 1\n", "", "version", "the key is missing"),
     ("mini}", "mini}\nroolouts: {}", "roolouts", "did you mean 'rollouts'?"),
-    ("kind: openai", "kind: openia", "upstreams.openai.kind", "litellm or openai"),
+    ("kind: openai", "kind: openia", "upstreams.openai.kind", "anthropic, litellm or openai"),
     ("    kind: openai\n", "", "upstreams.openai.kind", "missing"),
     ("https://api", "ftp://api", "upstreams.openai.base_url", "expected a URL"),
     ("https://api", "https://me:pw@api", "upstreams.openai.base_url", "without user"),
@@ -180,13 +180,6 @@ def test_a_plan_that_nobody_uses_must_have_gates_too(refuses):
     (problem,) = refuses(text)
 
     assert "plans.mine.gates: stage 'one' ends up without a gate that decides" in problem
-
-
-def test_a_variant_on_a_litellm_upstream_is_not_supported_yet(refuses):
-    (problem,) = refuses(EXAMPLE.replace("canary: {upstream: openai", "canary: {upstream: claude"))
-
-    assert "rollouts.support-v13.canary.upstream" in problem
-    assert "not supported yet" in problem
 
 
 @pytest.mark.parametrize("name", ["rubrics/support_answer.yaml", "datasets/support.jsonl"])

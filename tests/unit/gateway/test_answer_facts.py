@@ -4,15 +4,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_canary.gateway.answer import facts_of_body, facts_of_stream
+from llm_canary.gateway.dialects.answer import facts_of_body, facts_of_stream
+from llm_canary.gateway.dialects.chat import CHAT
 from llm_canary.gateway.sse import MAX_KEPT_BYTES, Tap
+from llm_canary.gateway.usage import usage_of
 
 
 def stream(*chunks):
-    tap = Tap(strips_usage=False, choices=1)
+    tap = Tap(CHAT.marks, strips_usage=False, choices=1)
     for chunk in chunks:
         tap.feed(chunk if isinstance(chunk, bytes) else f"data: {json.dumps(chunk)}\n\n".encode())
-    return facts_of_stream(tap)
+    return facts_of_stream(tap, CHAT.note_event)
+
+
+def whole(answer):
+    return facts_of_body(json.dumps(answer).encode(), CHAT.note_body)
 
 
 def delta(index=0, finish=None, **fields):
@@ -29,7 +35,7 @@ def test_a_stream_is_put_together():
     )
 
     assert (facts.response_id, facts.model, facts.text) == ("chatcmpl-1", "m", "Hello")
-    assert facts.tokens("prompt_tokens") == 3 and facts.tokens("completion_tokens") is None
+    assert facts.usage == {"prompt_tokens": 3}
     assert facts.choices[0].finish_reason == "stop"
 
 
@@ -57,9 +63,7 @@ def test_several_choices_and_tools_become_json():
     ],
 )
 def test_empty_and_refusal(message, is_empty, is_refusal):
-    choice = facts_of_body(
-        json.dumps({"choices": [{"index": 0, "message": message}]}).encode()
-    ).choices[0]
+    choice = whole({"choices": [{"index": 0, "message": message}]}).choices[0]
 
     assert (choice.is_empty, choice.is_refusal) == (is_empty, is_refusal)
 
@@ -98,9 +102,9 @@ json_values = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["id", "model", "choices", "usage"]), json_values))
 def test_no_answer_of_any_shape_breaks_the_reading(answer):
-    for facts in (facts_of_body(json.dumps(answer).encode()), stream(answer)):
+    for facts in (whole(answer), stream(answer)):
         assert isinstance(facts.text, str)
-        facts.tokens("prompt_tokens_details", "cached_tokens")
+        usage_of(facts.usage)
 
 
 def test_a_long_stream_still_gives_its_usage():
@@ -111,4 +115,4 @@ def test_a_long_stream_still_gives_its_usage():
         {"choices": [], "usage": {"completion_tokens": 9}},
     )
 
-    assert facts.tokens("completion_tokens") == 9 and not facts.is_whole
+    assert facts.usage == {"completion_tokens": 9} and not facts.is_whole

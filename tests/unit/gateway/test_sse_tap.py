@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_canary.gateway.dialects.chat import MARKS
 from llm_canary.gateway.sse import MAX_KEPT_BYTES, Tap
 
 
@@ -21,7 +22,7 @@ def choice(content=None, finish=None, index=0):
 
 
 def run(data, cuts, **options):
-    tap = Tap(**{"strips_usage": True, "choices": 1} | options)
+    tap = Tap(MARKS, **{"strips_usage": True, "choices": 1} | options)
     places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     out = b"".join(tap.feed(data[a:b]) for a, b in itertools.pairwise(places))
     return tap, out + tap.flush()
@@ -78,7 +79,7 @@ def test_a_usage_with_choices_stays():
 
 
 def test_text_is_not_held_back_before_the_end():
-    tap = Tap(strips_usage=True, choices=1)
+    tap = Tap(MARKS, strips_usage=True, choices=1)
     part = b'data: {"choices":[{"index":0,"del'
 
     assert tap.feed(part) == part
@@ -97,7 +98,7 @@ def test_with_two_choices_only_done_is_the_end():
 
 
 def test_a_very_long_stream_is_kept_only_at_its_ends():
-    tap = Tap(strips_usage=False, choices=1)
+    tap = Tap(MARKS, strips_usage=False, choices=1)
     part = b"x" * 10_000
 
     for _ in range(1_000):

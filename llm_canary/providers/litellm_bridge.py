@@ -1,0 +1,379 @@
+"""Providers that LiteLLM translates: OpenAI's chat completions and embeddings for everything else.
+
+The only file that imports litellm, and only when a translated upstream is used: the import takes
+seconds and most of 200 MB. See docs/adr/0010.
+
+Clients choose what is in a body, and litellm takes its own settings (`api_base`, `mock_response`,
+`fallbacks`, ...) from the same keyword arguments. Therefore only the named fields are passed on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Mapping
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+
+from llm_canary.errors import InvalidRequest, UpstreamUnavailable
+from llm_canary.providers.translated_error import Failed, error_body, failure_of, useful_headers
+from llm_canary.providers.wire import MAX_ANSWER_BYTES, Answer, AnswerCut, Outbound
+from llm_canary.routing.table import Path, Upstream
+
+_CHAT, _EMBEDDINGS = "/chat/completions", "/embeddings"
+_ALWAYS_SENT = frozenset({"model", "messages", "input", "stream"})
+# `metadata` is for tracing inside litellm and never reaches a provider, so it is not here.
+# fmt: off
+_CHAT_FIELDS = frozenset({
+    "messages", "stream", "stream_options", "temperature", "top_p", "top_k", "n", "stop",
+    "max_tokens", "max_completion_tokens", "modalities", "prediction", "audio",
+    "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs", "user",
+    "response_format", "seed", "tools", "tool_choice", "parallel_tool_calls", "functions",
+    "function_call", "reasoning_effort", "verbosity", "thinking", "web_search_options",
+    "service_tier", "store", "safety_identifier", "prompt_cache_key",
+})
+# fmt: on
+_EMBEDDING_FIELDS = frozenset({"input", "dimensions", "encoding_format", "user"})
+_JSON, _SSE = b"application/json", b"text/event-stream; charset=utf-8"
+_LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
+_SETTINGS = {
+    "telemetry": False,  # gone from newer versions
+    "suppress_debug_info": True,  # no advertisement on stdout after an error
+    "turn_off_message_logging": True,
+    "disable_streaming_logging": True,
+}
+# Read by litellm while it is imported or used.
+_ENVIRONMENT = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # no download of prices
+    "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",  # no download of header names
+    "LITELLM_MODE": "PRODUCTION",  # do not read .env
+}
+
+
+@cache
+def _library() -> Any:  # noqa: ANN401 - a library that is imported late
+    """Import litellm with everything off that is not translation; raise UpstreamUnavailable."""
+    os.environ.update(_ENVIRONMENT)
+    try:
+        import httpx  # noqa: PLC0415 - the data plane itself does without
+        import litellm  # noqa: PLC0415 - takes seconds
+        import openai  # noqa: PLC0415 - all errors of litellm's are this package's
+        from litellm import utils  # noqa: PLC0415
+    except ImportError:
+        raise UpstreamUnavailable(
+            "this upstream needs LiteLLM, which is not installed; "
+            "run `pip install --force-reinstall llm-canary-gateway`",
+            code="litellm_missing",
+        ) from None
+    for name in _LOGGERS:
+        logging.getLogger(name).disabled = True  # its messages quote prompts
+    for name, value in _SETTINGS.items():
+        setattr(litellm, name, value)
+    for name in ("callbacks", "input_callback", "success_callback", "failure_callback"):
+        setattr(litellm, name, [])
+    return SimpleNamespace(
+        acompletion=litellm.acompletion,
+        aembedding=litellm.aembedding,
+        map_chat=utils.get_optional_params,
+        map_embedding=utils.get_optional_params_embeddings,
+        Error=openai.OpenAIError,
+        Timeout=httpx.Timeout,
+    )
+
+
+class LiteLlmWire:
+    """One provider behind LiteLLM's translation."""
+
+    path = Path.TRANSLATED
+
+    def __init__(self, upstream: Upstream, api_key: str | None) -> None:
+        self.upstream = upstream
+        self._api_key = api_key
+
+    def warm(self) -> None:
+        """Import litellm in a thread, so that the first request does not wait for it."""
+        threading.Thread(target=_warm, name="import-litellm", daemon=True).start()
+
+    async def send(self, outbound: Outbound) -> Answer:
+        """Return the answer once its first piece is here; raise UpstreamUnavailable or its kin."""
+        if outbound.method != "POST" or outbound.path not in (_CHAT, _EMBEDDINGS):
+            raise InvalidRequest(
+                f"upstream {self.upstream.name!r} is translated by LiteLLM and serves "
+                f"chat completions and embeddings, not {outbound.path}",
+                code="endpoint_not_supported",
+            )
+        library = await asyncio.to_thread(_library)
+        call = _Call(library, self.upstream, self._api_key, outbound)
+        try:
+            response = await call.start()
+            if not outbound.stream:
+                return _WholeAnswer(200, _body(response), call.headers(response), call.sent())
+            answer = _StreamAnswer(call, response)
+            await answer.begin()
+        except library.Error as error:
+            failed = call.failure(error)
+            return _WholeAnswer(
+                failed.status, error_body(failed), failed.headers, call.sent(), _JSON
+            )
+        return answer
+
+
+def _warm() -> None:
+    try:
+        _library()
+    except UpstreamUnavailable as error:
+        logging.getLogger(__name__).warning("%s", error.message)
+
+
+class _Call:
+    """One request to the provider."""
+
+    def __init__(
+        self,
+        library: Any,  # noqa: ANN401
+        upstream: Upstream,
+        api_key: str | None,
+        outbound: Outbound,
+    ) -> None:
+        self.library = library
+        self._upstream = upstream
+        self._api_key = api_key
+        self._outbound = outbound
+        self._model = outbound.model or ""
+        self._provider = upstream.provider or ""
+        self._is_chat = outbound.path == _CHAT
+        self._has_departed = False  # the translation is done, the provider is asked
+
+    async def start(self) -> Any:  # noqa: ANN401
+        """Ask the provider; raise what litellm raises."""
+        upstream, fields = self._upstream, self._fields()
+        limit_s = upstream.total_timeout_s
+        if self._outbound.stream:
+            limit_s = max(upstream.first_byte_timeout_s, upstream.idle_timeout_s)
+        ask = self.library.acompletion if self._is_chat else self.library.aembedding
+        return await ask(
+            model=f"{self._provider}/{self._model}",
+            api_key=self._api_key,
+            api_base=upstream.base_url or None,
+            drop_params=True,
+            num_retries=0,
+            max_retries=0,
+            timeout=self.library.Timeout(limit_s, connect=upstream.connect_timeout_s),
+            logger_fn=self._note,
+            **fields,
+        )
+
+    def sent(self) -> tuple[str, ...]:
+        """Return the names of the body's fields that reached the provider.
+
+        A field counts when the provider's parameters have it, or differ without it: `stop` goes to
+        Anthropic as `stop_sequences`, `seed` does not go at all.
+        """
+        if not self._has_departed:
+            return ()
+        fields = self._fields()
+        params = {name: fields[name] for name in fields if name not in _ALWAYS_SENT}
+        mapped = self._mapped(params)
+        extra = mapped.get("extra_body") or {}
+        sent = {name for name in fields if name in _ALWAYS_SENT} | {"model"}
+        for name in params:
+            others = {key: params[key] for key in params if key != name}
+            if name in mapped or name in extra or self._mapped(others) != mapped:
+                sent.add(name)
+        return tuple(sorted(sent))
+
+    def failure(self, error: Exception) -> Failed:
+        """Return what of `error` the client gets; raise it where it is no answer of a provider."""
+        return failure_of(
+            error,
+            upstream=self._upstream,
+            has_departed=self._has_departed,
+            private=[self._upstream.base_url, self._api_key, *self._texts()],
+        )
+
+    @staticmethod
+    def headers(response: object) -> Mapping[str, str]:
+        """Return the provider's header."""
+        hidden = getattr(response, "_hidden_params", None) or {}
+        return hidden.get("additional_headers") or {}
+
+    def _texts(self) -> list[object]:
+        body = orjson.loads(self._outbound.body)
+        return [body.get("messages"), body.get("input")]
+
+    def _fields(self) -> dict[str, Any]:
+        """Return the body's fields that are passed on; anew each time, as litellm changes them."""
+        body = orjson.loads(self._outbound.body)
+        known = _CHAT_FIELDS if self._is_chat else _EMBEDDING_FIELDS
+        return {name: body[name] for name in body if name in known and body[name] is not None}
+
+    def _mapped(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Return the provider's own parameters."""
+        map_ = self.library.map_chat if self._is_chat else self.library.map_embedding
+        mapped: dict[str, Any] = map_(
+            model=self._model, custom_llm_provider=self._provider, drop_params=True, **params
+        )
+        return mapped
+
+    def _note(self, details: Mapping[str, Any]) -> None:
+        """Learn from litellm's logging hook that the request is translated."""
+        if (details.get("additional_args") or {}).get("complete_input_dict"):
+            self._has_departed = True
+
+
+class _WholeAnswer:
+    """An answer that is here completely."""
+
+    def __init__(
+        self,
+        status: int,
+        body: bytes,
+        headers: Mapping[str, str],
+        sent_params: tuple[str, ...],
+        content_type: bytes = _JSON,
+    ) -> None:
+        self.status = status
+        self.sent_params: tuple[str, ...] | None = sent_params
+        self._headers = ((b"content-type", content_type), *useful_headers(headers))
+        self._body: bytes | None = body
+
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        return self._headers
+
+    async def read_some(self) -> bytes:
+        body, self._body = self._body or b"", None
+        return body
+
+    def at_end(self) -> bool:
+        return self._body is None
+
+    def abort(self) -> None:
+        self._body = None
+
+
+class _StreamAnswer:
+    """A stream as server-sent events.
+
+    A task of its own reads: closing litellm's stream leaves the provider's connection open, while
+    cancelling a read closes it.
+    """
+
+    status = 200
+
+    def __init__(self, call: _Call, stream: Any) -> None:  # noqa: ANN401 - litellm's
+        self.sent_params: tuple[str, ...] | None = call.sent()
+        self._call = call
+        self._headers = ((b"content-type", _SSE), *useful_headers(call.headers(stream)))
+        self._parts: deque[bytes] = deque()
+        self._unread = 0
+        self._error: Exception | None = None
+        self._arrived = asyncio.Event()
+        self._is_over = False
+        self._reader = asyncio.create_task(self._read(stream))
+
+    async def begin(self) -> None:
+        """Wait for the first event; raise what litellm raises before it."""
+        try:
+            await self._arrived.wait()
+        except BaseException:
+            self.abort()
+            raise
+        if not self._parts and isinstance(error := self._error, self._call.library.Error):
+            raise error
+
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        return self._headers
+
+    async def read_some(self) -> bytes:
+        while not self._parts and not self._is_over:
+            self._arrived.clear()
+            await self._arrived.wait()
+        if self._parts:
+            data = b"".join(self._parts)
+            self._parts.clear()
+            self._unread = 0
+            return data
+        error, self._error = self._error, None
+        return b"" if error is None else self._last_words(error)
+
+    def at_end(self) -> bool:
+        return self._is_over and not self._parts and self._error is None
+
+    def abort(self) -> None:
+        self._reader.cancel()
+
+    async def _read(self, stream: Any) -> None:  # noqa: ANN401
+        try:
+            async for chunk in stream:
+                self._put(_event(chunk, stream))
+            self._put(b"data: [DONE]\n\n")
+        except Exception as error:  # noqa: BLE001 - it is raised where the answer is read
+            self._error = error
+        finally:
+            self._is_over = True
+            self._arrived.set()
+
+    def _put(self, event: bytes) -> None:
+        self._unread += len(event)
+        if self._unread > MAX_ANSWER_BYTES:
+            raise AnswerCut("the client reads too slowly")
+        self._parts.append(event)
+        self._arrived.set()
+
+    def _last_words(self, error: Exception) -> bytes:
+        """Return the event that the provider's error is; raise AnswerCut for a broken stream."""
+        if not isinstance(error, self._call.library.Error):
+            raise error
+        try:
+            failed = self._call.failure(error)
+        except UpstreamUnavailable as broken:
+            raise AnswerCut(broken.code) from None
+        return b"data: " + error_body(failed) + b"\n\n"
+
+
+def _body(response: Any) -> bytes:  # noqa: ANN401
+    value = response.model_dump(exclude_none=True)
+    for choice in value.get("choices") or ():
+        if isinstance(message := choice.get("message"), dict):
+            message.setdefault("content", None)
+            _tidy(message)
+    return _encoded(value)
+
+
+def _event(chunk: Any, stream: Any) -> bytes:  # noqa: ANN401
+    """Return a chunk as a server-sent event; raise AnswerCut for an end that litellm made up."""
+    value = chunk.model_dump(exclude_none=True)
+    choices = value.get("choices") or []
+    for choice in choices:
+        if choice.setdefault("finish_reason", None) is not None and _is_made_up(stream):
+            raise AnswerCut("the provider's stream ended without a finish_reason")
+        _tidy(choice.get("delta") or {})
+    is_empty = all(not choice.get("delta") and not choice["finish_reason"] for choice in choices)
+    if value.get("usage") and is_empty:
+        value["choices"] = []  # as OpenAI's usage chunk has it
+    return b"data: " + _encoded(value) + b"\n\n"
+
+
+def _is_made_up(stream: object) -> bool:
+    """Say whether litellm ended a stream by itself: it reports a cut one as finished by `stop`."""
+    names = ("received_finish_reason", "intermittent_finish_reason")
+    return all(getattr(stream, name, "unknown") is None for name in names)
+
+
+def _tidy(message: dict[str, Any]) -> None:
+    """Take out litellm's placeholders for what the provider did not say."""
+    extra = message.get("provider_specific_fields")
+    if isinstance(extra, dict) and all(value is None for value in extra.values()):
+        del message["provider_specific_fields"]
+
+
+def _encoded(value: dict[str, Any]) -> bytes:
+    if isinstance(usage := value.get("usage"), dict):
+        usage.pop("cost", None)  # litellm's own guess; ours is made from the route's price
+    return orjson.dumps(value, default=str)
