@@ -112,6 +112,12 @@ class UnusableWire:
 
     path = Path.PASSTHROUGH
 
+    def use(self, connector: object) -> None:
+        """Do nothing: there is nothing to connect to."""
+
+    async def close(self) -> None:
+        """Do nothing: there is nothing to close."""
+
     async def send(self, outbound: Outbound) -> Answer:
         """Raise UpstreamUnavailable with the reason."""
         del outbound

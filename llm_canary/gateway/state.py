@@ -16,7 +16,7 @@ from llm_canary.gateway.continuations import Continuations
 from llm_canary.gateway.retry_memory import RetryMemory
 from llm_canary.gateway.snapshot import Snapshot
 from llm_canary.gateway.token_rates import TokenRates
-from llm_canary.providers.openai_wire import OpenAiWire, make_connector
+from llm_canary.providers.openai_wire import make_connector
 from llm_canary.routing.table import RoutingTable
 from llm_canary.telemetry.events import Event
 
@@ -71,6 +71,8 @@ class GatewayState:
 
     async def close(self) -> None:
         """Close upstream connections."""
+        for wire in self.snapshot.wires.values() if self.snapshot is not None else ():
+            await wire.close()
         if self._connector is not None:
             await self._connector.close()
         await asyncio.to_thread(self.continuations.close, _CLOSE_S)
@@ -127,5 +129,4 @@ class GatewayState:
         if snapshot is None or self._connector is None:
             return
         for wire in snapshot.wires.values():
-            if isinstance(wire, OpenAiWire):
-                wire.use(self._connector)
+            wire.use(self._connector)

@@ -80,6 +80,7 @@ def _library() -> Any:  # noqa: ANN401 - a library that is imported late
     return SimpleNamespace(
         acompletion=litellm.acompletion,
         aembedding=litellm.aembedding,
+        close_clients=litellm.close_litellm_async_clients,  # type: ignore[attr-defined]
         map_chat=utils.get_optional_params,
         map_embedding=utils.get_optional_params_embeddings,
         Error=openai.OpenAIError,
@@ -96,9 +97,14 @@ class LiteLlmWire:
         self.upstream = upstream
         self._api_key = api_key
 
-    def warm(self) -> None:
+    def use(self, connector: object) -> None:  # noqa: ARG002 - litellm has its own pools
         """Import litellm in a thread, so that the first request does not wait for it."""
         threading.Thread(target=_warm, name="import-litellm", daemon=True).start()
+
+    async def close(self) -> None:
+        """Close litellm's connections, which all translated upstreams share."""
+        if _library.cache_info().currsize:
+            await _library().close_clients()
 
     async def send(self, outbound: Outbound) -> Answer:
         """Return the answer once its first piece is here; raise UpstreamUnavailable or its kin."""

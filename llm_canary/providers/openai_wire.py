@@ -77,6 +77,9 @@ class OpenAiWire:
         self._destination = _Destination("POST", self._url, loop=connector._loop)  # noqa: SLF001 - the same loop
         self._connector = connector
 
+    async def close(self) -> None:
+        """Do nothing: the pool's owner closes it."""
+
     async def send(self, outbound: Outbound) -> Answer:
         """Return the answer once its headers are here; raise UpstreamUnavailable or its kin."""
         model = outbound.model if self.upstream.azure_api_version is not None else None

@@ -17,6 +17,7 @@ import orjson
 from llm_canary.errors import InvalidRequest, UpstreamTimeout, UpstreamUnavailable
 from llm_canary.routing.table import Upstream
 
+_UNAUTHORIZED = 401
 _FORWARDED = frozenset({"retry-after", "retry-after-ms", "x-should-retry", "x-request-id"})
 _REQUEST_IDS = ("request-id", "llm_provider-x-request-id", "x-amzn-requestid")
 _MAX_TEXT_CHARS = 300
@@ -71,6 +72,13 @@ def failure_of(
     status = _provider_status(causes)
     if status is None:
         _raise_if_transport(causes, name)
+        if not has_departed and _claimed_status(causes) == _UNAUTHORIZED:
+            raise UpstreamUnavailable(
+                f"upstream {name!r} has no api_key, and LiteLLM finds none for provider "
+                f"{upstream.provider!r} in the gateway's environment; the gateway's operator must "
+                "set one",
+                code="upstream_credentials",
+            ) from None
         if not has_departed:
             raise InvalidRequest(
                 f"LiteLLM cannot translate this request for provider {upstream.provider!r}; "

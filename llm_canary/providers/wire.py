@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from llm_canary.routing.table import Path
+
+if TYPE_CHECKING:
+    import aiohttp
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
@@ -58,6 +61,14 @@ class Wire(Protocol):
     """How requests reach one upstream."""
 
     path: Path
+
+    def use(self, connector: aiohttp.TCPConnector) -> None:
+        """Get ready inside the running loop; `connector` is the pool of all relaying wires."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connections that are this wire's own."""
+        ...
 
     async def send(self, outbound: Outbound) -> Answer:
         """Return the answer once its headers are here; raise UpstreamUnavailable or its kin.

@@ -514,7 +514,7 @@ sys.path.insert(0, "tests/integration")
 import test_litellm_bridge as bridge
 assert "litellm" not in sys.modules
 async def script(server, wire):
-    wire.warm()
+    wire.use(None)
     await bridge.whole(await wire.send(bridge.outbound()))
     await bridge.whole(await wire.send(bridge.outbound(stream=True)))
     server.status = 400
