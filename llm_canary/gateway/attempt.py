@@ -143,6 +143,7 @@ class Attempt:
         exchange.status = 200
         if isinstance(response_id := answer.get("id"), str):
             exchange.response_id = response_id
+        watch.client_turn()
         await self._send_whole(200, body, kind or b"application/json")
         if dialect.is_failed(answer):
             exchange.end(Terminal.UPSTREAM_ERROR, code="upstream_response_failed")
@@ -191,7 +192,7 @@ class Attempt:
             chunk = await answer.read_some()
             if not chunk:
                 break
-            watch.pause()
+            watch.client_turn()
             out = tap.feed(chunk)
             if exchange.first_content is None and tap.has_content:
                 exchange.first_content = perf_counter()
@@ -255,7 +256,7 @@ class Attempt:
         while not answer.at_end():
             watch.expect_within(limit_s)
             chunk = await answer.read_some()
-            watch.pause()
+            watch.client_turn()
             if chunk:
                 await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
         self._complete(watch)

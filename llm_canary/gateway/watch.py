@@ -1,6 +1,6 @@
-"""Ends an exchange from outside: the client left, or the upstream is silent for too long.
+"""Ends an exchange from outside: the client left, or somebody is silent for too long.
 
-Both cancel the task that serves the exchange, and leaving the watch turns the cancellation into an
+All cancel the task that serves the exchange, and leaving the watch turns the cancellation into an
 exception that says why. There is one lazy timer: moving the deadline is an assignment, the timer
 looks at it when it fires.
 """
@@ -18,6 +18,7 @@ from llm_canary.gateway.asgi import ClientLeft, Receive
 # longer has already been paid for.
 _LISTEN_AFTER_S = 0.02
 _LONGEST_DRAIN_S = 300.0
+_LONGEST_STALL_S = 120.0  # a client that takes nothing for so long has left without a word
 
 
 class UpstreamSilent(Exception):  # noqa: N818 - a fact about the upstream, not an error of ours
@@ -35,6 +36,7 @@ class Watch:
         "_deadline",
         "_fires_at",
         "_goes_on",
+        "_late",
         "_listener",
         "_loop",
         "_reason",
@@ -51,6 +53,7 @@ class Watch:
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task(self._loop)
         self._deadline: float | None = None
+        self._late: type[ClientLeft | UpstreamSilent] = UpstreamSilent
         self._listener: asyncio.Task[None] | None = None
         self._reason: type[ClientLeft | UpstreamSilent] | None = None
         self._fires_at = self._loop.time() + _LISTEN_AFTER_S
@@ -76,16 +79,20 @@ class Watch:
 
     def expect_within(self, seconds: float) -> None:
         """Let the upstream be silent for at most `seconds` from now."""
+        self._wait(seconds, UpstreamSilent)
+
+    def client_turn(self) -> None:
+        """Wait for the client instead, which takes what it is sent as slowly as it likes."""
+        self._wait(_LONGEST_STALL_S, ClientLeft)
+
+    def _wait(self, seconds: float, late: type[ClientLeft | UpstreamSilent]) -> None:
+        self._late = late
         self._deadline = deadline = self._loop.time() + seconds
         if self._timer is None:
             self._schedule(deadline)
         elif deadline < self._fires_at and self._listener is not None:
             self._timer.cancel()
             self._schedule(deadline)
-
-    def pause(self) -> None:
-        """Stop the clock: it is the client's turn."""
-        self._deadline = None
 
     def _schedule(self, at: float) -> None:
         self._fires_at = at
@@ -98,7 +105,7 @@ class Watch:
         if self._deadline is None:
             return
         if self._loop.time() >= self._deadline:
-            self._interrupt(UpstreamSilent)
+            self._interrupt(self._late)
         else:
             self._schedule(self._deadline)
 
