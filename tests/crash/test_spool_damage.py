@@ -47,5 +47,7 @@ def test_a_damaged_tail_costs_no_event_before_it_and_stops_nothing(
 
         intact = sum(damaged.startswith(whole[: number * SIZE]) for number in range(1, 31))
         survivors = EVENTS[:intact]
-        assert list(sink.events) == [*(event.id for event in survivors), "after"]
+        drained = list(sink.events)
+        drained.remove("after")  # two writers of one millisecond are drained in either order
+        assert drained == [event.id for event in survivors]
         assert [path.name for path in root.iterdir()] == ["drain.lock"]
