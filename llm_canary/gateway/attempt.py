@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -38,8 +37,7 @@ _PEEK_BYTES = 64 * 1024
 _OF_BODY = frozenset({b"content-length", b"content-disposition", b"content-range", b"etag"})
 
 
-@dataclass(slots=True, frozen=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """A request ready for its upstream."""
 
     wire: Wire

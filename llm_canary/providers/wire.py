@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from llm_canary.routing.table import Path
 
@@ -20,8 +19,7 @@ class AnswerCut(Exception):  # noqa: N818 - a fact about the answer, not an erro
     """The upstream's answer broke off before its framing said it was over."""
 
 
-@dataclass(slots=True, frozen=True)
-class Outbound:
+class Outbound(NamedTuple):
     """A request as one upstream gets it."""
 
     path: str  # below the upstream's base_url: "/chat/completions"
