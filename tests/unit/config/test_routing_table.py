@@ -38,7 +38,13 @@ def table_of(config, name="next"):
         share=0.05,
     )
     effective = Effective((record,), {})
-    return decode(encode(build_table(config, effective, lambda _model, _provider: None, unit_secret="", version=1)))
+    return decode(
+        encode(
+            build_table(
+                config, effective, lambda _model, _provider: None, unit_secret="", version=1
+            )
+        )
+    )
 
 
 @pytest.mark.parametrize(
