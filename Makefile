@@ -64,7 +64,7 @@ crash: $(VENV)/.dev ## kill controllers 200 times (about four minutes)
 
 conformance: $(VENV)/.dev ## other people's clients and the OpenAI SDK's own tests, through the gateway (needs Node)
 	@$(BIN)/python -m tests.conformance.openai_sdk
-	@$(BIN)/python -m tests.conformance.clients
+	@$(BIN)/python -m tests.conformance.client_matrix --write
 
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 lock: $(VENV)/.dev ## resolve the locked dependencies again
@@ -73,6 +73,7 @@ lock: $(VENV)/.dev ## resolve the locked dependencies again
 	@$(LOCK) pyproject.toml --group dev --extra demo -c requirements/demo.txt -o requirements/dev.txt
 	@$(LOCK) --no-deps requirements/model.in -o requirements/model.txt
 	@$(LOCK) requirements/conformance.in -o requirements/conformance.txt
+	@$(LOCK) requirements/clients.in -o requirements/clients.txt
 
 build: $(VENV)/.dev ## build the wheel and the source distribution into dist/
 	@$(BIN)/python -m build --no-isolation

@@ -173,6 +173,8 @@ class _Call:
             timeout=self.library.Timeout(limit_s, connect=upstream.connect_timeout_s),
             logger_fn=self._note,
             **fields,
+            # Tools would make it look for MCP servers, and need a package that it does not require.
+            **({"_skip_mcp_handler": True} if self._is_chat else {}),
         )
 
     def sent(self) -> tuple[str, ...]:

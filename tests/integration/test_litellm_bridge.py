@@ -227,6 +227,23 @@ class TestWhole:
         assert server.keys == [KEY]
         assert server.seen[0]["messages"][0]["content"][0]["text"] == PROMPT
 
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_tools_are_translated_too(self, stream):
+        parameters = {"type": "object", "properties": {"city": {"type": "string"}}}
+        function = {"name": "get_weather", "description": "it", "parameters": parameters}
+        tools = [{"type": "function", "function": function}]
+
+        async def script(server, wire):
+            answer = await wire.send(outbound(tools=tools, stream=stream))
+            await whole(answer)
+            return answer.status, answer.sent_params, server.seen
+
+        status, sent, seen = play(script)
+
+        assert status == 200
+        assert "tools" in sent
+        assert [tool["name"] for tool in seen[0]["tools"]] == ["get_weather"]
+
     def test_it_is_translated_and_a_wire(self):
         wire: Wire = LiteLlmWire(Upstream(name="c", kind="litellm", base_url=""), None)
 
