@@ -77,8 +77,8 @@ class _Resolver:
         self.out = Resolved()
 
     def run(self) -> None:
-        for section in ("upstreams", "routes"):
-            if not self._names[section]:
+        for section, instead in (("upstreams", None), ("routes", self._file.default_upstream)):
+            if not self._names[section] and instead is None:
                 self._problems.add(
                     (section,), "there is none", expected="at least one", do=f"add `{section}:`"
                 )

@@ -200,10 +200,10 @@ def _config(mode: str, url: str) -> str:
         "upstreams:",
         f'  mock: {{kind: openai, base_url: "{url}"}}',
         "default_upstream: mock",
-        "routes:",
     ]
     if mode == "relayed":
-        return "\n".join([*lines, "  unused: {control: {upstream: mock, model: unused}}"])
+        return "\n".join(lines)
+    lines.append("routes:")
     lines += [f'  "{name}": {{control: {{upstream: mock, model: "{name}"}}}}' for name in MODELS]
     lines.append("rollouts:")
     for number, name in enumerate(MODELS):

@@ -183,3 +183,11 @@ def test_aliases_that_unfold_to_a_billion_are_refused_at_once(tmp_path):
 def test_a_missing_file_says_how_to_get_one(tmp_path):
     with pytest.raises(ConfigError, match="llm-canary init"):
         load(tmp_path / "canary.yaml")
+
+
+def test_a_default_upstream_needs_no_routes_and_without_one_a_route_is_needed(loads):
+    text = "version: 1\nupstreams: {a: {kind: openai, base_url: http://127.0.0.1:9/v1}}\n"
+
+    assert loads(text + "default_upstream: a\n").routes == {}
+    with pytest.raises(ConfigError, match="routes: there is none"):
+        loads(text)
