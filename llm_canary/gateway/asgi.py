@@ -17,7 +17,8 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 JSON_TYPE = (b"content-type", b"application/json")
-_BODY_TIMEOUT_S = 120.0
+_BODY_TIMEOUT_S = 60.0
+_ONLY_OPTIONS = (b"keep-alive", b"close", b"Keep-Alive", b"Close", b"")
 
 
 class ClientLeft(Exception):  # noqa: N818 - a fact, not an error of ours
@@ -34,6 +35,13 @@ class BodyTimeout(RequestError):  # noqa: N818 - named like its siblings in erro
 def header_map(scope: Scope) -> dict[bytes, bytes]:
     """Return the header fields by lower-case name; of repeated fields the last."""
     return dict(scope["headers"])
+
+
+def hop_by_hop(connection: bytes) -> frozenset[bytes]:
+    """Return the field names in a Connection header: those fields are for the next hop alone."""
+    if connection in _ONLY_OPTIONS:  # quickly, as nearly all clients send one of these
+        return frozenset()
+    return frozenset(name.strip().lower() for name in connection.split(b","))
 
 
 async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:

@@ -17,6 +17,7 @@ from llm_canary.gateway.sse import Tap
 from llm_canary.gateway.state import GatewayState
 from llm_canary.gateway.upstream_error import (
     forwarded_headers,
+    has_whole_error,
     is_credentials_failure,
     readable_error,
     shaped_error,
@@ -27,6 +28,7 @@ from llm_canary.providers.wire import MAX_ANSWER_BYTES, Answer, AnswerCut, Outbo
 from llm_canary.routing.table import Path, Upstream
 from llm_canary.telemetry.events import Terminal
 
+_NO_STREAM = (b"application/json", b"text/html")
 _SSE_HEADERS: Headers = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
 # How long, how many reads and how many bytes the first content of a stream is waited for, so that
 # an error before it is still an HTTP error, and the request may be sent again.
@@ -103,7 +105,7 @@ class Attempt:
         if self._exchange.dialect is None:
             await self._relay_raw(answer, kind, watch)
             return None
-        if outgoing.outbound.stream and not kind.startswith((b"application/json", b"text/html")):
+        if outgoing.outbound.stream and not kind.lower().startswith(_NO_STREAM):
             return await self._relay_stream(answer, watch)
         await self._relay_whole(await self._read_all(answer, watch), kind, watch)
         return None
@@ -196,7 +198,7 @@ class Attempt:
                 exchange.first_content = perf_counter()
             if out:
                 await self._send({"type": "http.response.body", "body": out, "more_body": True})
-        await self._end_stream(watch)
+        await self._end_stream(watch, "its answer ended before it was complete")
         return None
 
     async def _peek(self, answer: Answer, tap: Tap, watch: Watch) -> bytes:
@@ -205,7 +207,7 @@ class Attempt:
         size = 0
         limit_s = self._outgoing.limits.idle_timeout_s
         until = asyncio.get_running_loop().time() + _PEEK_S
-        while size < _PEEK_BYTES and len(held) < _PEEK_READS:
+        while size < _PEEK_BYTES and (len(held) < _PEEK_READS or tap.has_error):
             watch.expect_within(limit_s)
             try:
                 async with asyncio.timeout_at(until):
@@ -218,7 +220,9 @@ class Attempt:
                 break
             held.append(tap.feed(chunk))
             size += len(chunk)
-            if tap.has_content or tap.has_error or tap.is_done:
+            if tap.has_content or tap.is_done:
+                break
+            if tap.has_error and has_whole_error(b"".join(held)):
                 break
         return b"".join(held)
 
@@ -272,7 +276,7 @@ class Attempt:
         """End an attempt whose upstream fell silent."""
         limits = self._outgoing.limits
         if self._has_started:
-            await self._end_truncated(f"nothing came for {limits.idle_timeout_s:g} s")
+            await self._end_stream(None, f"nothing came for {limits.idle_timeout_s:g} s")
             return None
         if perf_counter() - self._began >= limits.total_timeout_s:
             what = f"was not done within {limits.total_timeout_s:g} s"
@@ -288,7 +292,7 @@ class Attempt:
     async def _cut(self) -> Failure | None:
         """End an attempt whose upstream broke its answer off."""
         if self._has_started:
-            await self._end_stream(None)
+            await self._end_stream(None, "its answer broke off before it was complete")
             return None
         error = UpstreamUnavailable(
             f"upstream {self._outgoing.limits.name!r} broke its answer off; try again",
@@ -313,8 +317,8 @@ class Attempt:
         if self._answer is not None and not self._answer.at_end():
             self._answer.abort()
 
-    async def _end_stream(self, watch: Watch | None) -> None:
-        """End a stream whose upstream has ended."""
+    async def _end_stream(self, watch: Watch | None, what: str) -> None:
+        """End a stream whose upstream has ended; `what` happened if it was not complete."""
         tap = self._exchange.tap
         if tap is not None and tap.has_error:
             self._exchange.end(Terminal.UPSTREAM_ERROR, code="upstream_stream_error")
@@ -323,7 +327,7 @@ class Attempt:
         elif tap is not None and tap.is_complete:
             self._exchange.end(Terminal.COMPLETED)
         else:
-            await self._end_truncated("its answer broke off before it was complete")
+            await self._end_truncated(what)
             return
         await self._send({"type": "http.response.body", "body": tap.flush()})
 

@@ -9,7 +9,15 @@ from msgspec import Raw
 
 from llm_canary.errors import NotFound, RequestError
 from llm_canary.gateway.access import authenticate
-from llm_canary.gateway.asgi import ClientLeft, Receive, Scope, Send, header_map, read_body
+from llm_canary.gateway.asgi import (
+    ClientLeft,
+    Receive,
+    Scope,
+    Send,
+    header_map,
+    hop_by_hop,
+    read_body,
+)
 from llm_canary.gateway.choose import Asked, Kept, choose
 from llm_canary.gateway.continuations import Served
 from llm_canary.gateway.dialects.dialect import Dialect
@@ -254,4 +262,5 @@ def model_not_found(model: str, snapshot: Snapshot) -> NotFound:
 
 def forwarded(headers: Mapping[bytes, bytes]) -> list[tuple[bytes, bytes]]:
     """Return what of a client's header goes on to the upstream."""
-    return [(name, headers[name]) for name in _FORWARDED if name in headers]
+    named = hop_by_hop(headers.get(b"connection", b""))
+    return [(name, headers[name]) for name in _FORWARDED if name in headers and name not in named]

@@ -17,8 +17,9 @@ _BORDER_OVERLAP = 3  # one less than the longest border
 _TAIL_READS = 16
 _ID = re.compile(rb'"id"\s*:\s*"([!-~]{1,256}?)"')
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
-_BORDER = re.compile(rb"\r\n\r\n|\n\n|\r\r")
-_BORDERS = (b"\n\n", b"\r\n\r\n", b"\r\r")
+_BORDER = re.compile(rb"\r?\n\r?\n|\r\r")
+_BORDERS = (b"\n\n", b"\n\r\n", b"\r\r")
+_BOM = b"\n\xef\xbb\xbf"  # as it stands behind the line end that is put before a stream
 
 
 @dataclass(slots=True, frozen=True)
@@ -87,6 +88,8 @@ class Tap:
         window = self._before + chunk
         marks = self._marks
         if not self.has_content:
+            if window.startswith(_BOM):
+                window = b"\n" + window[len(_BOM) :]
             self.has_content = marks.content.search(window) is not None
         if not self.is_finished and marks.finish is not None:
             self.is_finished = marks.finish.search(window) is not None

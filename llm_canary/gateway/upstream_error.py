@@ -7,17 +7,19 @@ from typing import Any
 
 import orjson
 
-from llm_canary.gateway.asgi import Headers
+from llm_canary.gateway.asgi import Headers, hop_by_hop
 from llm_canary.gateway.errors import error_type
 
 _CONTENT_TYPE = b"content-type"
 _REQUEST_ID = b"x-request-id"
+_CONNECTION = b"connection"
 # Names that tell clients when to come back. Others stay behind: cookies, and names of the
 # operator's organisation at the provider.
 _FORWARDED = frozenset(
     {b"retry-after", b"retry-after-ms", b"x-should-retry", b"openai-processing-ms"}
 )
 _FORWARDED_PREFIX = b"x-ratelimit-"
+_BOM = b"\xef\xbb\xbf"
 _MAX_CODE_CHARS = 64
 _MAX_TEXT_CHARS = 300
 
@@ -27,6 +29,7 @@ def forwarded_headers(
 ) -> tuple[bytes, bytes | None, Headers]:
     """Return content type, the upstream's request id, and the fields that the client gets."""
     kind, request_id, forwarded = b"", None, []
+    named: frozenset[bytes] = frozenset()
     for name, value in fields:
         lower = name.lower()
         if lower == _CONTENT_TYPE:
@@ -35,6 +38,10 @@ def forwarded_headers(
             request_id = value
         elif lower in _FORWARDED or lower.startswith(_FORWARDED_PREFIX):
             forwarded.append((lower, value))
+        elif lower == _CONNECTION and (own := hop_by_hop(value)):
+            named |= own
+    if named:
+        forwarded = [field for field in forwarded if field[0] not in named]
     return kind, request_id, forwarded
 
 
@@ -67,21 +74,33 @@ def stream_error(data: bytes, upstream: str, shape: Callable[..., bytes]) -> tup
 
     Its code may be an HTTP status; without one it is a bad gateway's.
     """
-    for line in data.splitlines():
+    payload, value = _first_error(data)
+    if isinstance(error := value.get("error"), dict):
+        status = _status(error)
+        return status, _code(error, status), payload
+    return 502, *shaped_error(payload, 502, upstream, shape)
+
+
+def has_whole_error(data: bytes) -> bool:
+    """Say whether the error that a stream began with has arrived to its end."""
+    return bool(_first_error(data)[0])
+
+
+def _first_error(data: bytes) -> tuple[bytes, dict[str, Any]]:
+    """Return the first error event of a stream, as it stands there and read."""
+    for line in data.removeprefix(_BOM).splitlines():
         payload = line.removeprefix(b"data:").strip() if line.startswith(b"data:") else b""
         try:
             value = orjson.loads(payload) if payload else None
         except orjson.JSONDecodeError:
             continue
-        if not isinstance(value, dict):
-            continue
-        error = value.get("error")
-        if isinstance(error, dict):
-            status = _status(error)
-            return status, _code(error, status), payload
-        if error or value.get("type") == "error":
-            return 502, *shaped_error(payload, 502, upstream, shape)
-    return 502, *shaped_error(b"", 502, upstream, shape)
+        if isinstance(value, dict) and _is_error(value):
+            return payload, value
+    return b"", {}
+
+
+def _is_error(value: dict[str, Any]) -> bool:
+    return value.get("error") is not None or value.get("type") == "error"
 
 
 def _status(error: dict[str, Any]) -> int:

@@ -12,6 +12,7 @@ from llm_canary.clock import SystemClock
 from llm_canary.errors import ConfigError
 from llm_canary.server.app import App, AsgiApp, Part
 from llm_canary.server.data_plane import DataPlane, default_data_dir
+from llm_canary.server.http_protocol import HttpProtocol
 
 if TYPE_CHECKING:
     from llm_canary.server.control_plane import ControlPlane
@@ -35,7 +36,7 @@ def serve(*, host: str, port: int, workers: int, only: Only | None) -> None:
         "host": host,
         "port": port,
         "loop": "uvloop",
-        "http": "httptools",
+        "http": HttpProtocol,
         "ws": "none",
         "lifespan": "on",
         "access_log": False,

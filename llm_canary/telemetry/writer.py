@@ -63,6 +63,7 @@ class TelemetryWriter:
         self._dropped_full = 0
         self._dropped_error = 0
         self._last_error: str | None = None
+        self._unreported = 0  # lost since the log last said how many
         self._synced_at_s = 0.0
 
     def start(self) -> None:
@@ -105,6 +106,7 @@ class TelemetryWriter:
             self._spool.close()
         except OSError as error:
             self._count_loss(0, error)
+        self._report_losses()
 
     def _flush(self) -> None:
         remaining = self._queue.qsize()
@@ -144,9 +146,11 @@ class TelemetryWriter:
             self._count_loss(len(payloads), error)
         else:
             self._written += len(payloads)
+            self._report_losses()
 
     def _count_loss(self, count: int, error: Exception) -> None:
         self._dropped_error += count
+        self._unreported += count
         # Only an OSError's text is known to hold no prompt or answer.
         text = (
             f"{type(error).__name__}: {error}"
@@ -155,7 +159,13 @@ class TelemetryWriter:
         )
         if text != self._last_error:
             self._last_error = text
-            _logger.error("telemetry: %d event(s) lost: %s", count, text)
+            _logger.error("telemetry: events are lost: %s", text)
+
+    def _report_losses(self) -> None:
+        """Say how many were lost, once it is over: each single one would flood the log."""
+        if self._unreported:
+            _logger.error("telemetry: %d event(s) lost", self._unreported)
+            self._unreported = 0
 
 
 def _wire_form(event: Event) -> bytes:

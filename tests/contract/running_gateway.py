@@ -19,6 +19,7 @@ from llm_canary.routing.table import (
     decode,
     encode,
 )
+from llm_canary.server.http_protocol import HttpProtocol
 
 PRICE = Price(input=100.0, output=400.0, cached_input=50.0)
 CONTROL = Variant(upstream="up", model="model-a", price=PRICE)
@@ -127,7 +128,7 @@ def running(gateway):
         gateway.app,
         port=0,
         loop="uvloop",
-        http="httptools",
+        http=HttpProtocol,
         ws="none",
         interface="asgi3",
         proxy_headers=False,

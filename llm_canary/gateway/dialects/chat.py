@@ -134,7 +134,7 @@ def note_event(facts: AnswerFacts, payload: bytes) -> None:
         choice = facts.choices.get(entry.index)
         if choice is None:
             choice = facts.choices[entry.index] = Choice()
-        if entry.finish_reason is not None:
+        if entry.finish_reason:
             choice.note_finish(entry.finish_reason)
         if entry.delta is not None:
             _note_delta(choice, entry.delta)
@@ -154,7 +154,7 @@ def _note_choices(facts: AnswerFacts, choices: object, part: str) -> None:
     for entry in dicts(choices):
         choice = facts.choice(entry.get("index"))
         reason = entry.get("finish_reason")
-        if isinstance(reason, str):
+        if reason and isinstance(reason, str):
             choice.note_finish(reason)
         message = entry.get(part)
         if isinstance(message, dict):
@@ -191,7 +191,7 @@ MARKS = Marks(
     done_hint=b"[DONE]",
     error=re.compile(rb'[\r\n](?:data: ?\{\s*"error"\s*:\s*[{"]|event: ?error)'),
     error_hint=b"error",
-    finish=re.compile(rb'"finish_reason"\s*:\s*"'),
+    finish=re.compile(rb'"finish_reason"\s*:\s*"[^"]'),  # some send "" with every chunk
     usage=re.compile(rb'"usage"\s*:\s*\{'),
 )
 
