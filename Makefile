@@ -66,6 +66,9 @@ conformance: $(VENV)/.dev ## other people's clients and the OpenAI SDK's own tes
 	@$(BIN)/python -m tests.conformance.openai_sdk
 	@$(BIN)/python -m tests.conformance.client_matrix --write
 
+ledger: $(VENV)/.dev ## money: 10,000 mixed exchanges against a simulated provider's ledger (half a minute)
+	@$(BIN)/python -m pytest -m simulation -o log_cli=true --log-cli-level=INFO tests/contract/test_ledger.py $(PYTEST_ARGS)
+
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 lock: $(VENV)/.dev ## resolve the locked dependencies again
 	@$(LOCK) pyproject.toml --group build -o requirements/runtime.txt
@@ -81,4 +84,4 @@ build: $(VENV)/.dev ## build the wheel and the source distribution into dist/
 clean: ## remove the environment and caches
 	@rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .conformance
 
-.PHONY: help demo serve test check format docs simulate crash conformance lock build clean
+.PHONY: help demo serve test check format docs simulate crash conformance ledger lock build clean

@@ -184,7 +184,9 @@ def _note_usage(
     else:
         fields["usage_source"] = UsageSource.ESTIMATED
         prompt, completion = rates.estimate(upstream, model, *_chars(exchange, request, facts))
-        usage = Usage(prompt=prompt, completion=completion)
+        guess = {"completion_tokens": completion, "output_tokens": completion}
+        # Anthropic's streams begin with the prompt's count.
+        usage = usage_of((facts.usage or {}) | guess) or Usage(prompt, completion)
     fields["prompt_tokens"] = usage.prompt
     fields["completion_tokens"] = usage.completion
     fields["cached_tokens"] = usage.cached
@@ -193,8 +195,9 @@ def _note_usage(
     fields["service_tier"] = _label(facts.service_tier)
     price = _price(exchange)
     if price is not None:
-        fields["cost_nanousd"] = cost_nanousd(price, usage, facts.service_tier)
-        fields["uncached_cost_nanousd"] = uncached_cost_nanousd(price, usage, facts.service_tier)
+        tier = facts.service_tier or _asked_tier(exchange, request)
+        fields["cost_nanousd"] = cost_nanousd(price, usage, tier)
+        fields["uncached_cost_nanousd"] = uncached_cost_nanousd(price, usage, tier)
 
 
 def _chars(exchange: Exchange, request: InferenceRequest, facts: AnswerFacts) -> tuple[int, int]:
@@ -207,6 +210,14 @@ def _chars(exchange: Exchange, request: InferenceRequest, facts: AnswerFacts) ->
         for choice in facts.choices.values()
     )
     return prompt, answer
+
+
+def _asked_tier(exchange: Exchange, request: InferenceRequest) -> str | None:
+    """Return the `service_tier` that was sent."""
+    asked = request.value(("service_tier",))
+    if exchange.variant is not None:
+        asked = exchange.variant.variant.params.get("service_tier", asked)
+    return asked if isinstance(asked, str) else None
 
 
 def _price(exchange: Exchange) -> Price | None:

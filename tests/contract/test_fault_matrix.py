@@ -85,25 +85,27 @@ def test_without_a_database_requests_are_served_and_their_rows_come_later(tmp_pa
 
 def test_on_a_full_disk_requests_are_served_and_what_is_lost_is_counted(tmp_path):
     """No file may grow beyond what the log still needs: so a full disk looks to a process."""
-    with SimulatedUpstream() as upstream:
-        with RunningServer(tmp_path, CONFIG.format(base_url=upstream.base_url)) as running:
-            assert ask(running) == 200
-            _, hard = resource.prlimit(running.pid, resource.RLIMIT_FSIZE)
-            resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (3_000, hard))
+    with (
+        SimulatedUpstream() as upstream,
+        RunningServer(tmp_path, CONFIG.format(base_url=upstream.base_url)) as running,
+    ):
+        assert ask(running) == 200
+        _, hard = resource.prlimit(running.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (3_000, hard))
 
-            assert [ask(running) for _ in range(20)] == [200] * 20
-            time.sleep(1)
-            assert httpx.get(f"{running.url}/healthz").status_code == 200
+        assert [ask(running) for _ in range(20)] == [200] * 20
+        time.sleep(1)
+        assert httpx.get(f"{running.url}/healthz").status_code == 200
 
-            resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (hard, hard))
-            assert ask(running) == 200
+        resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        assert ask(running) == 200
 
-            def accounted_for():
-                lost = re.findall(r"telemetry: (\d+) event\(s\) lost", running.log())
-                with sqlite3.connect(tmp_path / "llm_canary.db") as connection:
-                    (stored,) = connection.execute("SELECT count(*) FROM inference").fetchone()
-                return len(lost) > 0 and stored > 0 and stored + sum(map(int, lost)) == 22
+        def accounted_for():
+            lost = re.findall(r"telemetry: (\d+) event\(s\) lost", running.log())
+            with sqlite3.connect(tmp_path / "llm_canary.db") as connection:
+                (stored,) = connection.execute("SELECT count(*) FROM inference").fetchone()
+            return len(lost) > 0 and stored > 0 and stored + sum(map(int, lost)) == 22
 
-            wait_for(accounted_for, seconds=30)
+        wait_for(accounted_for, seconds=30)
 
     assert "Traceback" not in running.log()

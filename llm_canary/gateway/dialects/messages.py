@@ -80,6 +80,8 @@ def _note_event(facts: AnswerFacts, payload: bytes) -> None:
     place = index if isinstance(index, int) else 0
     if isinstance(message, dict):
         _note_body(facts, message)
+        if facts.usage is not None:  # the answer's count is a first guess until the end
+            facts.usage = {k: v for k, v in facts.usage.items() if k != "output_tokens"}
     _note_usage(facts, event)
     if isinstance(block, dict) and block.get("type") == "tool_use":
         facts.choice().note_tool(place, name=block.get("name"))
