@@ -30,6 +30,7 @@ class LoadedConfig:
     upstreams: dict[str, Upstream]
     keys: tuple[KeyRef, ...]
     plans: dict[str, Plan]
+    prompt_hashes: dict[str, str]  # of the text of each version that is referred to
     rollouts: dict[str, RolloutSpec]
     default_upstream: str | None
     warnings: tuple[str, ...] = ()  # what works differently than one may hope
@@ -55,6 +56,7 @@ def load(path: Path) -> LoadedConfig:
         upstreams=resolved.upstreams,
         keys=resolved.keys,
         plans=resolved.plans,
+        prompt_hashes=resolved.prompt_hashes,
         rollouts=resolved.rollouts,
         default_upstream=file.default_upstream,
         warnings=tuple(resolved.warnings),

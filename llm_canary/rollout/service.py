@@ -33,6 +33,7 @@ from llm_canary.rollout.views import (
 from llm_canary.routing.table import Variant
 from llm_canary.storage.engine import read_session, write_session
 from llm_canary.storage.lease import Held, check_fence
+from llm_canary.storage.repositories.prompts import served_prompts
 from llm_canary.storage.repositories.rollouts import (
     ROBOT,
     DecisionRecord,
@@ -45,6 +46,7 @@ from llm_canary.storage.repositories.rollouts import (
 
 _log = logging.getLogger(__name__)
 _OVER = frozenset({State.FINISHED, State.ROLLED_BACK, State.ABORTED})
+_SHOWN_HASH = 12  # characters
 
 
 class Act(msgspec.Struct, frozen=True, kw_only=True):
@@ -221,14 +223,23 @@ class RolloutService:
         return found
 
     def check_config(self, config: LoadedConfig) -> None:
-        """Raise ConfigError when `config` edits what a running rollout compares."""
+        """Raise ConfigError when `config` edits what users are served or a rollout compares."""
         with read_session(self._engine) as session:
             repository = RolloutRepository(session)
             active, controls = repository.active(), repository.controls()
+            served = served_prompts(session)
         problems = [
             problem
             for record in active
             for problem in _edits(record, config, is_seed=record.route not in controls)
+        ]
+        problems += [
+            f"prompt {name!r} was changed after it was first served on "
+            f"{served[name].first_served_at:%Y-%m-%d %H:%M} UTC (its text is now "
+            f"{changed[:_SHOWN_HASH]}, not {served[name].content_hash[:_SHOWN_HASH]}); "
+            "take the change back and write a new version instead"
+            for name, changed in sorted(config.prompt_hashes.items())
+            if name in served and served[name].content_hash != changed
         ]
         if problems:
             raise ConfigError("; ".join(problems), problems=tuple(problems))

@@ -18,7 +18,7 @@ from llm_canary.clock import Clock
 from llm_canary.config.load import LoadedConfig, load
 from llm_canary.config.settings import Settings
 from llm_canary.config.watch import ConfigWatcher
-from llm_canary.errors import ConfigError, Conflict, NotReady, StorageError
+from llm_canary.errors import ConfigError, NotReady, StorageError
 from llm_canary.jobs.loops import Loop
 from llm_canary.pages.app import add_pages
 from llm_canary.providers.price_list import lookup
@@ -171,8 +171,8 @@ class ControlPlane:
     def _take_over(self, loaded: LoadedConfig) -> None:
         try:
             self._service.check_config(loaded)
-        except Conflict as conflict:
-            self._refuse(conflict.message)
+        except ConfigError as error:
+            self._refuse("\n".join(error.problems))
             return
         self._config = loaded
         self._config_problem = None

@@ -20,6 +20,7 @@ from llm_canary.errors import DataError, LlmCanaryError
 from llm_canary.storage.dialect import is_sqlite, sqlite_time
 from llm_canary.storage.engine import unreachable
 from llm_canary.storage.models.inferences import MAX_TIER_CHARS
+from llm_canary.storage.repositories.prompts import Served, note_served
 from llm_canary.telemetry.events import Absorbed, Event, InferenceEvent, OutcomeEvent
 
 IMMEDIATE = "immediate"
@@ -70,6 +71,7 @@ class SqlBatchSink:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._is_sqlite = is_sqlite(engine)
+        self._served: set[str] = set()  # prompt versions known to be noted
 
     def write(self, events: Sequence[Event]) -> None:
         """Store all of `events` or none; see `BatchSink` for the errors."""
@@ -82,14 +84,26 @@ class SqlBatchSink:
     def _write(self, events: Sequence[Event]) -> None:
         inferences = [event for event in events if isinstance(event, InferenceEvent)]
         outcomes = [event for event in events if isinstance(event, OutcomeEvent)]
+        served = self._newly_served(inferences)
         try:
             with self._engine.begin() as connection:
+                if served:
+                    note_served(connection, served)
                 if self._is_sqlite:
                     _write_sqlite(connection, inferences, outcomes)
                 else:
                     _write_postgresql(connection, inferences, outcomes)
         except (sqlalchemy.exc.DBAPIError, psycopg.Error, OverflowError, ValueError) as error:
             raise self._translated(error) from error
+        self._served.update(served)
+
+    def _newly_served(self, inferences: list[InferenceEvent]) -> dict[str, Served]:
+        served: dict[str, Served] = {}
+        for event in inferences:
+            if event.prompt is None or event.prompt_hash is None or event.prompt in self._served:
+                continue
+            served.setdefault(event.prompt, Served(event.prompt_hash, utc(event.at_s)))
+        return served
 
     def _translated(self, error: Exception) -> LlmCanaryError:
         if isinstance(error, _REFUSED):

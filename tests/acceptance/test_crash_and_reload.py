@@ -144,6 +144,35 @@ def test_a_broken_new_file_is_refused_and_the_old_one_keeps_serving(tmp_path: Pa
     assert answer.status_code == 200
 
 
+def test_a_served_prompt_that_is_edited_is_refused_and_the_old_text_keeps_serving(
+    tmp_path: Path,
+) -> None:
+    prompt = tmp_path / "prompts" / "bot" / "v1.md"
+    prompt.parent.mkdir(parents=True)
+    prompt.write_text("Be kind.")
+    with SimulatedUpstream() as upstream:
+        config = CONFIG.format(base_url=upstream.base_url, temperature=0.2)
+        config = config.replace("model: good,", "model: good, prompt: bot/v1,")
+        with RunningServer(tmp_path, config) as server:
+            httpx.post(f"{server.url}/v1/chat/completions", json=chat("bot")).raise_for_status()
+            assert settled(server, 1) == 1
+            prompt.write_text("Be brief.")
+            deadline = time.monotonic() + 10
+            while not (status := httpx.get(f"{server.url}/api/v1/status").json())["config_problem"]:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            httpx.post(f"{server.url}/v1/chat/completions", json=chat("bot")).raise_for_status()
+            assert settled(server, 2) == 2
+        with pytest.raises(AssertionError, match="prompt 'bot/v1' was changed"):
+            server.start()
+        prompt.write_text("Be kind.")
+        with server:
+            pass
+
+    assert "prompt 'bot/v1' was changed" in status["config_problem"]
+    assert rows(server, "select count(distinct prompt_hash) from inference") == [(1,)]
+
+
 def test_sigterm_loses_nothing(tmp_path: Path) -> None:
     with SimulatedUpstream() as upstream:
         server = RunningServer(tmp_path, CONFIG.format(base_url=upstream.base_url, temperature=0.2))
