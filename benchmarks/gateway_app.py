@@ -15,8 +15,9 @@ import uvicorn
 from llm_canary.gateway.app import GatewayApp
 from llm_canary.gateway.state import GatewayState
 from llm_canary.routing.table import Price, Route, RoutingTable, Split, Upstream, Variant
+from llm_canary.server.http_protocol import HttpProtocol
 
-UPSTREAM = "http://127.0.0.1:9100/v1"
+UPSTREAM = os.environ.get("LLM_CANARY_BENCH_UPSTREAM", "http://127.0.0.1:9100/v1")
 PRICE = Price(input=250.0, output=2000.0, cached_input=25.0)
 PROMPT = "You are a careful assistant. Answer briefly and name your sources. " * 8
 
@@ -98,7 +99,7 @@ if __name__ == "__main__":
         make_app(),
         port=int(sys.argv[1]),
         loop="uvloop",
-        http="httptools",
+        http=HttpProtocol,
         ws="none",
         proxy_headers=False,
         access_log=False,

@@ -68,11 +68,15 @@ class Watch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        # Nothing is kept, as what a cancelled task remembers leads back here: memory would wait for
+        # the collector.
         task, self._task = self._task, None
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         if self._listener is not None:
             self._listener.cancel()
+            self._listener = None
         if self._reason is not None and task is not None and kind is asyncio.CancelledError:
             task.uncancel()
             raise self._reason from None
