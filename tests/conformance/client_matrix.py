@@ -64,6 +64,7 @@ class Outcome:
     version: str
     exercised: tuple[str, ...]
     differences: tuple[str, ...]  # between directly and through the gateway
+    models: dict[str, int]  # that the provider was asked for through the gateway
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,8 @@ def main() -> int:
     else:
         for each in outcomes:
             verdict = "; ".join(each.differences) or "no difference"
-            print(f"{each.client:18} {each.version:26} {len(each.exercised):3} {verdict}")
+            arms = ", ".join(f"{model} {count}" for model, count in sorted(each.models.items()))
+            print(f"{each.client:18} {each.version:26} {len(each.exercised):3} {verdict} ({arms})")
     if asked.write and not asked.client:
         before, _, rest = PAGE.read_text().partition(MARKS[0])
         after = rest.partition(MARKS[1])[2]
@@ -197,7 +199,9 @@ def _compare(client: Client, provider: Provider, gateway_url: str, directory: Pa
         for name in direct | relayed
         if direct.get(name) != relayed.get(name)
     ]
-    return Outcome(client.name, client.version(), tuple(direct), tuple(differences))
+    return Outcome(
+        client.name, client.version(), tuple(direct), tuple(differences), dict(provider.models)
+    )
 
 
 def _seen(client: Client, command: Sequence[str], url: str, directory: Path) -> dict[str, Any]:

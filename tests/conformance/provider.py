@@ -11,6 +11,7 @@ import base64
 import json
 import struct
 import threading
+from collections import Counter
 from typing import Any
 
 from aiohttp import web
@@ -26,6 +27,7 @@ class Provider:
     def __init__(self) -> None:
         self.base_url = ""
         self._refused: set[str] = set()
+        self.models: Counter[str] = Counter()  # how often each was asked for
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -40,8 +42,14 @@ class Provider:
         self._thread.join(10)
 
     def forget(self) -> None:
-        """Refuse again what was refused once."""
+        """Begin anew: refuse again what was refused once."""
         self._refused.clear()
+        self.models.clear()
+
+    async def _body(self, request: web.Request) -> dict[str, Any]:
+        body: dict[str, Any] = await request.json()
+        self.models[body["model"]] += 1
+        return body
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -77,7 +85,7 @@ class Provider:
         return None
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
-        body = await request.json()
+        body = await self._body(request)
         text = _text(body["messages"][-1]["content"])
         if (refusal := self._refusal(text)) is not None:
             return refusal
@@ -109,7 +117,7 @@ class Provider:
         return await _stream(request, [(None, chunk) for chunk in chunks], done=True)
 
     async def _responses(self, request: web.Request) -> web.StreamResponse:
-        body = await request.json()
+        body = await self._body(request)
         given = body["input"]
         text = given if isinstance(given, str) else _text(given[-1].get("content"))
         if (refusal := self._refusal(text)) is not None:
@@ -170,7 +178,7 @@ class Provider:
         return await _stream(request, [(event["type"], event) for event in numbered])
 
     async def _embeddings(self, request: web.Request) -> web.Response:
-        body = await request.json()
+        body = await self._body(request)
         given = body["input"]
         texts = [given] if isinstance(given, str) else given
         data = []
@@ -185,7 +193,7 @@ class Provider:
         )
 
     async def _messages(self, request: web.Request) -> web.StreamResponse:
-        body = await request.json()
+        body = await self._body(request)
         text = _text(body["messages"][-1]["content"])
         if text.startswith("bad"):
             error = {"type": "invalid_request_error", "message": "that is no good"}

@@ -18,6 +18,9 @@ def test_clients_see_no_difference_through_a_running_rollout(require):
 
     assert {outcome.client: outcome.differences for outcome in outcomes} == dict.fromkeys(names, ())
     assert all(len(outcome.exercised) >= 5 for outcome in outcomes)
+    # Which conversation has which arm depends on the secret of the installation.
+    served = {model for outcome in outcomes for model in outcome.models}
+    assert served == {"simulated-a", "simulated-b", "simulated-e"}
 
 
 def test_the_page_has_every_client_and_the_locked_versions():

@@ -47,6 +47,14 @@ async def fails(_got, client):
     await client.answer(BUSY, status=500)
 
 
+async def is_unavailable(_got, client):
+    await client.answer(BUSY, status=503)
+
+
+async def is_wrong(_got, client):
+    await client.answer(BUSY, status=400)
+
+
 async def is_busy(_got, client):
     await client.answer(BUSY, status=429, headers=[("retry-after", "7")])
 
@@ -142,6 +150,10 @@ def says_when(upstream, part):
     async def script(got, client):
         if part == "before":
             upstream.noticed.set()
+        elif part == "before content":
+            await client.begin_stream()
+            await client.chunk(event({"role": "assistant", "content": ""}))
+            upstream.noticed.set()
         else:
             await begins(got, client)
             if part == "after finish_reason":
@@ -156,6 +168,8 @@ def says_when(upstream, part):
                 return
             if part == "before":
                 await begins(got, client)
+            elif part == "before content":
+                await client.chunk(HELLO)
             if part != "after finish_reason":
                 await client.chunk(STOP)
             await client.chunk(USAGE + DONE)
@@ -194,15 +208,16 @@ def faults(upstream):
     for policy in OnDisconnect:
         for when, part in (
             ("before the answer", "before"),
+            ("after the upstream's header, before content", "before content"),
             ("in the middle", "middle"),
             ("after finish_reason", "after finish_reason"),
         ):
             yield Fault(
                 f"client: leaves {when}, `on_disconnect: {policy.value}`",
                 says_when(upstream, part),
-                (True,) if part == "after finish_reason" else (False, True),
+                (True,) if part in ("before content", "after finish_reason") else (False, True),
                 leaves=True,
-                reads=1 if part != "before" else 0,
+                reads=0 if part.startswith("before") else 1,
                 route={"on_disconnect": policy},
             )
     retried = {"retries": 1}
@@ -238,7 +253,8 @@ def rows():
             for fault in list(faults(upstream))
             for stream in fault.streams
         ]
-        return [_nobody_there(False), _nobody_there(True), _no_room(), *made, *_fallbacks(other)]
+        unreached = [play(stream) for play in (_nobody_there, _no_room) for stream in (False, True)]
+        return [*unreached, *made, *_fallbacks(other)]
     finally:
         upstream.stop()
         other.stop()
@@ -271,7 +287,7 @@ def _nobody_there(stream):
         return _row("upstream: nobody listens", stream, seen, gateway.event())
 
 
-def _no_room():
+def _no_room(stream):
     """An upstream whose queue of connections is full: the connection is never accepted."""
     with socket.socket() as listener, contextlib.ExitStack() as waiting:
         listener.bind(("127.0.0.1", 0))
@@ -285,26 +301,44 @@ def _no_room():
             f"http://127.0.0.1:{address[1]}/v1", upstream={"connect_timeout_s": SILENCE_S}
         )
         with running(Gateway(table)) as gateway:
-            seen = _seen(chat(gateway))
-            return _row("upstream: accepts no connection", False, seen, gateway.event())
+            seen = _seen(chat(gateway, stream=stream))
+            return _row("upstream: accepts no connection", stream, seen, gateway.event())
 
 
 def _fallbacks(other):
-    """The canary's upstream fails, and control answers."""
+    """The canary fails and control may answer, unless the client has already seen something."""
+    made = (
+        ("answers 503", is_unavailable),
+        ("closes the connection before it answers", refuses),
+        ("silent before its first byte", hangs),
+        ("answers 400", is_wrong),
+        ("dies in the middle", dies_in_the_middle),
+    )
+    for what, fault in made:
+        for allowed in (False, True):
+            setting = "`fallback: control`" if allowed else "`fallback: none`"
+            for stream in (False, True):
+                other.script = _by_control(fault)
+                table = make_table(
+                    other.base_url,
+                    route={"split": make_split(1.0, fallback=allowed)},
+                    upstream={"first_byte_timeout_s": SILENCE_S},
+                )
+                with running(Gateway(table)) as gateway:
+                    seen = _seen(chat(gateway, stream=stream))
+                    yield _row(f"canary: {what}, {setting}", stream, seen, gateway.event())
 
-    async def answers(got, client):
+
+def _by_control(fault):
+    async def script(got, client):
         if got.json["model"] == CANARY.model:
-            await client.answer(BUSY, status=503)
+            await fault(got, client)
+        elif got.json.get("stream"):
+            await client.stream(HELLO + STOP + USAGE + DONE)
         else:
             await client.answer(completion())
 
-    other.script = answers
-    for fallback in (False, True):
-        split = make_split(1.0, fallback=fallback)
-        with running(Gateway(make_table(other.base_url, route={"split": split}))) as gateway:
-            seen = _seen(chat(gateway))
-            setting = "`fallback: control`" if fallback else "`fallback: none`"
-            yield _row(f"canary: answers 503, {setting}", False, seen, gateway.event())
+    return script
 
 
 def _seen(reply):

@@ -5,6 +5,7 @@ What is the gateway's part of a pitfall is here; what follows in the statistics 
 
 import asyncio
 import json
+import time
 
 import openai
 import pytest
@@ -117,7 +118,10 @@ def test_pitfall_04_headers_are_held_back_within_bounds(gateway, upstream, held)
 
     with open_chat(gateway, stream=True) as connection:
         connection.settimeout(3)
+        began = time.monotonic()
         assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        if held == "time":  # a second, of which some had passed
+            assert time.monotonic() - began > 0.8
         upstream._loop.call_soon_threadsafe(started.set)
 
 
