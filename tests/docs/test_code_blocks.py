@@ -88,3 +88,15 @@ def test_every_command_of_the_page_exists(page: Path) -> None:
 def test_every_relative_link_of_the_page_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_test_that_the_page_names_exists(page: Path) -> None:
+    file = ""
+    for path, name in re.findall(r"`(tests/[a-z_/.]*)?(?:::([a-z0-9_]+))?`", page.read_text()):
+        file = path or file
+        if name:
+            source = (ROOT / file).read_text()
+            assert re.search(rf"^(?:async )?def {name}\(", source, re.MULTILINE), f"{file}::{name}"
+        elif path:
+            assert (ROOT / path).exists(), path
