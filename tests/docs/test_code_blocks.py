@@ -41,14 +41,29 @@ def commands(page: Path) -> list[list[str]]:
     ]
 
 
-def test_the_python_of_the_readme_runs_as_printed(tmp_path: Path) -> None:
-    with (
-        SimulatedUpstream() as upstream,
-        RunningServer(tmp_path, CONFIG.format(base_url=upstream.base_url)) as server,
-    ):
-        namespace: dict[str, object] = {}
-        for block in blocks(ROOT / "README.md", "python"):
-            exec(compile(block.replace(PRINTED_URL, server.url), "README.md", "exec"), namespace)
+def test_the_tour_of_the_readme_runs_as_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On what `init` writes; only the provider is a simulated one."""
+    monkeypatch.setenv("OPENAI_API_KEY", "unused")
+    tour = [line[1:] for line in commands(ROOT / "README.md") if line[0] == "llm-canary"]
+    assert [line[0] for line in tour[:3]] == ["init", "config", "serve"]
+    made = subprocess.run(
+        [sys.executable, "-m", "llm_canary", "init"], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert made.returncode == 0, made.stderr
+    config = (tmp_path / "canary.yaml").read_text()
+    with SimulatedUpstream() as upstream:
+        config = config.replace("https://api.openai.com/v1", upstream.base_url)
+        with RunningServer(tmp_path, config) as server:
+            namespace: dict[str, object] = {}
+            for block in blocks(ROOT / "README.md", "python"):
+                printed = block.replace(PRINTED_URL, server.url)
+                exec(compile(printed, "README.md", "exec"), namespace)
+            for line in [tour[1], *tour[3:]]:
+                if "ID" not in line:
+                    done = server.cli(*line)
+                    assert done.returncode == 0, (line, done.stdout, done.stderr)
         answer = namespace["answer"]
 
     assert answer.choices[0].message.content == "It is on its way."  # type: ignore[attr-defined]
