@@ -27,7 +27,7 @@ def test_pauses_double_up_to_four_seconds():
 def test_jitter_takes_at_most_a_quarter(attempt, jitter):
     whole = wait_s(attempt, 500, (), 0.0)
 
-    assert 0.75 * whole < wait_s(attempt, 500, (), jitter) <= whole <= 4.0
+    assert 0.75 * whole <= wait_s(attempt, 500, (), jitter) <= whole <= 4.0
 
 
 @pytest.mark.parametrize(
