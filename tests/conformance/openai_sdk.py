@@ -62,6 +62,8 @@ MODELS = (
     "text-embedding-3-small",
 )
 MODES = ("direct", "relayed", "rollout")
+# One line a request: without the option, the mock writes a summary instead where CI=true.
+_LOG_FORMAT = "--log-format=text"
 _BRACKETS = [
     f"--validator-{where}-{kind}-format=brackets"
     for where in ("query", "form")
@@ -163,7 +165,7 @@ def _mock() -> Iterator[tuple[str, Path]]:
     with (
         log.open("wb") as out,
         subprocess.Popen(
-            [*command, *_BRACKETS, str(description)],
+            [*command, _LOG_FORMAT, *_BRACKETS, str(description)],
             cwd=home,
             env=environment(),
             stdout=out,
