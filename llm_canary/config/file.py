@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from llm_canary.config.entry import Entry
 from llm_canary.config.upstream_entries import UpstreamEntry
 from llm_canary.config.values import (
     Duration,
@@ -24,9 +23,9 @@ from llm_canary.config.values import (
     Share,
     Tolerance,
     UnitSource,
-    expected,
 )
 from llm_canary.decision.plan import MetricKind
+from llm_canary.documents.entry import Entry, expected
 from llm_canary.metrics.spec import Missing
 from llm_canary.routing.table import Anonymous, ContentStore, OnDisconnect
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from llm_canary.config.file import GateEntry
-from llm_canary.config.problems import KeyPath, Problems, did_you_mean, one_of
 from llm_canary.decision.plan import Gate, Margin, MarginUnit, MetricKind
+from llm_canary.documents.problems import KeyPath, Problems, did_you_mean, one_of
 from llm_canary.metrics.builtin import BUILT_IN, NET_BENEFIT
 from llm_canary.metrics.spec import Declared, Unit
 

@@ -10,13 +10,37 @@ from pathlib import Path
 from typing import Any
 
 from llm_canary.config import references
-from llm_canary.config.document import read_document
 from llm_canary.config.file import CanaryFile
-from llm_canary.config.problems import Problems
 from llm_canary.config.rollout_spec import RolloutSpec
-from llm_canary.config.validate import validate
 from llm_canary.decision.plan import Plan
+from llm_canary.documents.document import Hints, read_document
+from llm_canary.documents.problems import Problems
+from llm_canary.documents.validate import Form, validate
 from llm_canary.routing.table import KeyRef, Route, Upstream
+
+_HINTS = Hints(
+    begins="version: 1",
+    absent="; `llm-canary init` writes a starter file",
+    too_large="move prompts into files under prompts/",
+)
+_FORM = Form(
+    CanaryFile,
+    stand_ins={
+        "api_version": "2024-10-21",
+        "base_url": "http://localhost",
+        "dataset": "-",
+        "input_per_million": 0.0,
+        "key": "file:/-",
+        "model": "-",
+        "output_per_million": 0.0,
+        "provider": "-",
+        "route": "unknown",
+        "rubric": "unknown",
+        "upstream": "unknown",
+        "version": 1,
+        "window": "1h",
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -40,9 +64,9 @@ def load(path: Path) -> LoadedConfig:
     """Return the configuration of the file `path`; raise ConfigError with every problem at once."""
     path = Path(path)
     problems = Problems(path.name)
-    document = read_document(path, problems)
+    document = read_document(path, problems, _HINTS)
     problems.line_of = document.line_of
-    file = validate(document, problems)
+    file = validate(document, problems, _FORM)
     resolved = references.resolve_all(
         file, path.parent, references.names_of(document.data), problems
     )

@@ -16,8 +16,8 @@ from llm_canary.config.gates import (
     to_gates,
     written,
 )
-from llm_canary.config.problems import KeyPath, Problems, did_you_mean, one_of, shown
 from llm_canary.decision.plan import Plan, Stage
+from llm_canary.documents.problems import KeyPath, Problems, did_you_mean, one_of, shown
 from llm_canary.metrics.builtin import NET_BENEFIT
 from llm_canary.metrics.spec import Declared
 

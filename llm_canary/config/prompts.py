@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, TemplateSyntaxError, nodes
 
-from llm_canary.config.problems import shown
+from llm_canary.documents.problems import shown
 from llm_canary.errors import ConfigError
 from llm_canary.routing.table import PromptVariable
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,18 +15,18 @@ from llm_canary.config.file import (
     RolloutEntry,
     VariantEntry,
 )
-from llm_canary.config.problems import KeyPath, Problems, did_you_mean, one_of, shown
 from llm_canary.config.prompts import Prompt, load_prompt
 from llm_canary.config.rollout_spec import RolloutSpec
 from llm_canary.config.upstreams import resolve_upstream
 from llm_canary.decision.plan import MetricKind, Plan
 from llm_canary.decision.rules import specs_of
+from llm_canary.documents.problems import KeyPath, Problems, did_you_mean, one_of, shown
 from llm_canary.errors import ConfigError
 from llm_canary.metrics.builtin import BUILT_IN, NET_BENEFIT
 from llm_canary.metrics.spec import Declared, Missing
-from llm_canary.resources import resource_dir
 from llm_canary.routing.segment import HEADER_PREFIX
 from llm_canary.routing.table import KeyRef, Route, Upstream, Variant
+from llm_canary.rubric.load import LoadedRubric, find_rubric, load_rubric
 
 _OWN_METRIC = ("value", "better", "missing")
 _SECTIONS = ("upstreams", "routes", "rollouts", "checks", "plans")
@@ -43,6 +42,7 @@ class Resolved:
     rollouts: dict[str, RolloutSpec] = field(default_factory=dict)
     keys: tuple[KeyRef, ...] = ()
     prompt_hashes: dict[str, str] = field(default_factory=dict)
+    rubrics: dict[str, LoadedRubric] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -187,12 +187,14 @@ class _Resolver:
         }
 
     def _rubric(self, path: KeyPath, name: str) -> None:
-        places = [self._folder / "rubrics"]
-        with suppress(FileNotFoundError):  # this installation ships none
-            places.append(resource_dir("rubrics"))
-        if not any(_is_file(place / f"{name}.yaml") for place in places):
-            wrong = f"there is no rubric {shown(name)}"
-            self._problems.add(path, wrong, expected=f"the file rubrics/{name}.yaml", do="add it")
+        if name in self.out.rubrics:
+            return
+        try:
+            self.out.rubrics[name] = load_rubric(find_rubric(name, self._folder))
+        except ConfigError as error:
+            first, *more = error.problems
+            do = f"`llm-canary rubric lint {name}` shows all {len(more) + 1}" if more else ""
+            self._problems.add(path, first, do=do)
 
     def _checks(self) -> None:
         for name, entry in self._file.checks.items():

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from llm_canary.config.entry import Entry
 from llm_canary.config.values import ApiVersion, Duration, Name, SecretReference
+from llm_canary.documents.entry import Entry
 
 
 class TierPriceEntry(Entry):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from llm_canary.config import secrets
-from llm_canary.config.problems import KeyPath, Problems, shown
 from llm_canary.config.upstream_entries import (
     OpenAIUpstream,
     PriceEntry,
     TierPriceEntry,
     UpstreamEntry,
 )
+from llm_canary.documents.problems import KeyPath, Problems, shown
 from llm_canary.errors import ConfigError
 from llm_canary.routing.table import Price, Upstream
 

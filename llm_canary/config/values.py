@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from llm_canary.config import secrets
 from llm_canary.decision.plan import Margin, MarginUnit
+from llm_canary.documents.entry import expected, pattern
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?(ms|s|m|h|d|w)")
@@ -23,11 +24,6 @@ _METRIC_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}(:[A-Za-z0-9][A-Za-z0-9._-]{0,63
 _SOURCE = re.compile(r"header:[A-Za-z0-9-]{1,64}|body:[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){0,7}")
 _API_VERSION = re.compile(r"20\d\d-[01]\d-[0-3]\d(-preview)?")
 _SEGMENT = re.compile(r"header:[A-Za-z0-9-]{1,64}|detect|first_message|derive")
-
-
-def expected(what: str, *, do: str = "") -> PydanticCustomError:
-    """Return the error that problems.py turns into a sentence."""
-    return PydanticCustomError("expected", "{expected}", {"expected": what, "do": do})
 
 
 def _duration(value: object) -> float:
@@ -91,15 +87,6 @@ def _reference(value: object) -> str:
     raise PydanticCustomError("secret", "", {"expected": f"a reference: {secrets.FORMS}", "do": do})
 
 
-def _pattern(pattern: re.Pattern[str], what: str) -> BeforeValidator:
-    def check(value: object) -> object:
-        if isinstance(value, str) and pattern.fullmatch(value):
-            return value
-        raise expected(what)
-
-    return BeforeValidator(check)
-
-
 def _margin_text(margin: Margin) -> str:
     return f"{margin.value!r} {margin.unit}"
 
@@ -118,17 +105,17 @@ PositiveMargin = Annotated[
 Tolerance = Annotated[Margin, PlainValidator(_tolerance), _margin_as_text, _documented("margin")]
 SecretReference = Annotated[str, BeforeValidator(_reference), _documented("reference")]
 Name = Annotated[
-    str, _pattern(_NAME, "letters, digits, '.', '_' and '-', at most 64, the first no sign")
+    str, pattern(_NAME, "letters, digits, '.', '_' and '-', at most 64, the first no sign")
 ]
 RouteName = Annotated[
-    str, _pattern(_ROUTE_NAME, "letters, digits and ._:/@-, at most 128, the first no sign")
+    str, pattern(_ROUTE_NAME, "letters, digits and ._:/@-, at most 128, the first no sign")
 ]
 PromptName = Annotated[
-    str, _pattern(_PROMPT_NAME, "a name such as support/v12, which is the file support/v12.md")
+    str, pattern(_PROMPT_NAME, "a name such as support/v12, which is the file support/v12.md")
 ]
-MetricName = Annotated[str, _pattern(_METRIC_NAME, "a metric such as error_rate or rubric:helpful")]
+MetricName = Annotated[str, pattern(_METRIC_NAME, "a metric such as error_rate or rubric:helpful")]
 ApiVersion = Annotated[
-    str, _pattern(_API_VERSION, "a version of Azure's API such as '2024-10-21', with its quotes")
+    str, pattern(_API_VERSION, "a version of Azure's API such as '2024-10-21', with its quotes")
 ]
-UnitSource = Annotated[str, _pattern(_SOURCE, "header:NAME or body:field.field")]
-SegmentSource = Annotated[str, _pattern(_SEGMENT, "header:NAME, detect, first_message or derive")]
+UnitSource = Annotated[str, pattern(_SOURCE, "header:NAME or body:field.field")]
+SegmentSource = Annotated[str, pattern(_SEGMENT, "header:NAME, detect, first_message or derive")]

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from llm_canary.language import detect_language
 from llm_canary.routing.assign import header_text
-from llm_canary.routing.language import detect_language
 
 HEADER_PREFIX = "x-canary-segment-"
 MAX_VALUE_CHARS = 64

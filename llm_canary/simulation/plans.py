@@ -6,8 +6,8 @@ from pathlib import Path
 
 from llm_canary.config.load import load
 from llm_canary.config.plans import STANDARD, Outcomes, drafts, to_plan
-from llm_canary.config.problems import Problems
 from llm_canary.decision.plan import Plan
+from llm_canary.documents.problems import Problems
 from llm_canary.errors import NotFound
 
 

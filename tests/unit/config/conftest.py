@@ -25,8 +25,6 @@ def project(tmp_path: Path) -> Path:
         prompt = tmp_path / "prompts" / "support" / f"{version}.md"
         prompt.parent.mkdir(parents=True, exist_ok=True)
         prompt.write_text(f"You are support {version}.\n")
-    (tmp_path / "rubrics").mkdir()
-    (tmp_path / "rubrics" / "support_answer.yaml").write_text("id: support_answer\n")
     (tmp_path / "datasets").mkdir()
     (tmp_path / "datasets" / "support.jsonl").write_text("{}\n")
     return tmp_path

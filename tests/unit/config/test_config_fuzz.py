@@ -70,7 +70,7 @@ def folder():
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         for path in ("prompts/support/v12.md", "prompts/support/v13.md",
-                     "rubrics/support_answer.yaml", "datasets/support.jsonl"):  # fmt: skip
+                     "datasets/support.jsonl"):  # fmt: skip
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_text("x")
         yield root

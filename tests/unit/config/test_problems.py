@@ -49,7 +49,7 @@ FORM = [
     ("version: 1", "version: 2", "version", "expected 1"),
     ("version: 1\n", "", "version", "the key is missing"),
     ("mini}", "mini}\nroolouts: {}", "roolouts", "did you mean 'rollouts'?"),
-    ("kind: openai", "kind: openia", "upstreams.openai.kind", "anthropic, litellm or openai"),
+    ("kind: openai", "kind: openia", "upstreams.openai.kind", "one of anthropic, litellm, openai"),
     ("    kind: openai\n", "", "upstreams.openai.kind", "missing"),
     ("https://api", "ftp://api", "upstreams.openai.base_url", "expected a URL"),
     ("https://api", "https://me:pw@api", "upstreams.openai.base_url", "without user"),
@@ -182,7 +182,7 @@ def test_a_plan_that_nobody_uses_must_have_gates_too(refuses):
     assert "plans.mine.gates: stage 'one' ends up without a gate that decides" in problem
 
 
-@pytest.mark.parametrize("name", ["rubrics/support_answer.yaml", "datasets/support.jsonl"])
+@pytest.mark.parametrize("name", ["prompts/support/v12.md", "datasets/support.jsonl"])
 def test_a_file_that_is_referred_to_must_be_there(refuses, project, name):
     (project / name).unlink()
 

@@ -82,7 +82,7 @@ def test_a_breaker_can_be_off_and_half_written(upstream):
         ("azure: {api_version: latest}", "azure.api_version", "such as '2024-10-21'"),
         ("azure: {api_version: 20241021}", "azure.api_version", "such as '2024-10-21'"),
         ("azure: {api_version: '2024-10-21&x=y'}", "azure.api_version", "such as"),
-        ("provider: anthropic", "provider", "an upstream of another `kind`"),
+        ("provider: anthropic", "provider", "an entry of another `kind`"),
         ("price: {input_per_million: 1}", "price.output_per_million", "missing"),
         (f"price: {PRICE % ', cache_write_per_million: -1'}", "price.cache_write_per_million", ">"),
         (f"price: {PRICE % ', reasoning_per_million: x'}", "price.reasoning_per_million", "number"),
@@ -170,7 +170,7 @@ class TestAzure:
     def test_other_kinds_do_not_know_it(self, refuses, entry):
         (problem,) = refuses(other(entry))
 
-        assert "upstreams.other.azure: the key belongs to an upstream of another `kind`" in problem
+        assert "upstreams.other.azure: the key belongs to an entry of another `kind`" in problem
 
 
 class TestAnthropic:
@@ -257,4 +257,7 @@ class TestLiteLLM:
 def test_every_kind_is_named_where_the_kind_is_unknown(refuses):
     (problem,) = refuses(other("{kind: antropic, base_url: 'https://x'}"))
 
-    assert "upstreams.other.kind: unknown `kind`; expected anthropic, litellm or openai" in problem
+    assert (
+        "upstreams.other.kind: unknown `kind`; expected one of anthropic, litellm, openai"
+        in problem
+    )

@@ -1,6 +1,6 @@
 import pytest
 
-from llm_canary.routing.language import detect_language
+from llm_canary.language import detect_language
 from llm_canary.routing.segment import (
     SegmentSource,
     clean,

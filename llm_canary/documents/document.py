@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from llm_canary.config.problems import KeyPath, Problems, shown
+from llm_canary.documents.problems import KeyPath, Problems, shown
 from llm_canary.errors import ConfigError
 
 MAX_BYTES = 512 * 1024
@@ -42,20 +42,29 @@ class Document:
         return self.lines.get(path)
 
 
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """The ways out that differ by the kind of file."""
+
+    begins: str  # what such a file begins with
+    absent: str = ""  # appended when it cannot be read
+    too_large: str = "split it"
+
+
 class _TooLarge(Exception):  # noqa: N818 - never leaves this file
     """Aliases or nesting unfold beyond every honest file."""
 
 
-def read_document(path: Path, problems: Problems) -> Document:
+def read_document(path: Path, problems: Problems, hints: Hints) -> Document:
     """Return the document of `path`; raise ConfigError when there is nothing to check at all."""
-    return parse_document(_text(path), problems)
+    return parse_document(_text(path, hints), problems, hints)
 
 
-def parse_document(text: str, problems: Problems) -> Document:
+def parse_document(text: str, problems: Problems, hints: Hints) -> Document:
     """Return the document of `text`; note duplicate keys and odd values in `problems`."""
     root = _compose(text, problems)
     if not isinstance(root, MappingNode):
-        expected = "a mapping that begins with `version: 1`"
+        expected = f"a mapping that begins with `{hints.begins}`"
         raise problems.fatal(
             "the file is empty" if root is None else "the file is no mapping", expected
         )
@@ -69,20 +78,15 @@ def parse_document(text: str, problems: Problems) -> Document:
     return Document(data=data, lines=walk.lines)
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, hints: Hints) -> str:
     name = path.name
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
-        message = (
-            f"{path} cannot be read: {error.strerror}; `llm-canary init` writes a starter file"
-        )
-        raise ConfigError(message) from None
+        raise ConfigError(f"{path} cannot be read: {error.strerror}{hints.absent}") from None
     if len(raw) > MAX_BYTES:
-        raise ConfigError(
-            f"{name} is larger than {MAX_BYTES} bytes; move prompts into files under prompts/"
-        )
+        raise ConfigError(f"{name} is larger than {MAX_BYTES} bytes; {hints.too_large}")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

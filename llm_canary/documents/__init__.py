@@ -1,0 +1,1 @@
+"""Strict YAML documents: read, checked against a form, every problem with its line."""
