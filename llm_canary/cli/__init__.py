@@ -35,6 +35,9 @@ COMMANDS = {
     "explain": Lazy("llm_canary.cli.explain", "explain", "Say which variant a user gets, and why."),
     "decision": Lazy("llm_canary.cli.decision", "decision", "Show or replay a decision."),
     "simulate": Lazy("llm_canary.cli.simulate", "simulate", "Rehearse a plan on simulated users."),
+    "check": Lazy("llm_canary.cli.check", "check", "Grade a candidate by a rubric, as CI does."),
+    "rubric": Lazy("llm_canary.cli.rubric", "rubric", "Lint, compare and test rubrics."),
+    "judge": Lazy("llm_canary.cli.judge", "judge", "Find out whether a judge may be trusted."),
     "db": Lazy("llm_canary.cli.db", "db", "Migrate or examine the database."),
 }
 

@@ -19,6 +19,8 @@ class Exit(IntEnum):
 
     DONE = 0
     FAILED = 1
+    HOLD = 3
+    UNTRUSTED = 4
     OPERATIONAL = 5
 
 
@@ -104,6 +106,9 @@ def print_lines(lines: Iterable[str]) -> None:
 # Words carry the meaning; the colour only repeats it.
 _STYLES = {
     "running": "blue",
+    "trusted": "green",
+    "untrusted": "red",
+    "not_enough": "yellow",
     "promote": "green",
     "promoted": "green",
     "standby": "green",

@@ -57,7 +57,7 @@ _ENVIRONMENT = {
 
 
 @cache
-def _library() -> Any:  # noqa: ANN401 - a library that is imported late
+def litellm_library() -> Any:  # noqa: ANN401 - a library that is imported late
     """Import litellm with everything off that is not translation; raise UpstreamUnavailable."""
     os.environ.update(_ENVIRONMENT)
     try:
@@ -80,10 +80,14 @@ def _library() -> Any:  # noqa: ANN401 - a library that is imported late
     return SimpleNamespace(
         acompletion=litellm.acompletion,
         aembedding=litellm.aembedding,
+        asystemone=litellm.asystemone,
+        adecisions=litellm.adecisions,
+        completion_cost=litellm.completion_cost,
         close_clients=litellm.close_litellm_async_clients,  # type: ignore[attr-defined]
         map_chat=utils.get_optional_params,
         map_embedding=utils.get_optional_params_embeddings,
         Error=openai.OpenAIError,
+        APITimeout=openai.APITimeoutError,
         Timeout=httpx.Timeout,
     )
 
@@ -103,8 +107,8 @@ class LiteLlmWire:
 
     async def close(self) -> None:
         """Close litellm's connections, which all translated upstreams share."""
-        if _library.cache_info().currsize:
-            await _library().close_clients()
+        if litellm_library.cache_info().currsize:
+            await litellm_library().close_clients()
 
     async def send(self, outbound: Outbound) -> Answer:
         """Return the answer once its first piece is here; raise UpstreamUnavailable or its kin."""
@@ -114,7 +118,7 @@ class LiteLlmWire:
                 f"chat completions and embeddings, not {outbound.path}",
                 code="endpoint_not_supported",
             )
-        library = await asyncio.to_thread(_library)
+        library = await asyncio.to_thread(litellm_library)
         call = _Call(library, self.upstream, self._api_key, outbound)
         try:
             response = await call.start()
@@ -132,7 +136,7 @@ class LiteLlmWire:
 
 def _warm() -> None:
     try:
-        _library()
+        litellm_library()
     except UpstreamUnavailable as error:
         logging.getLogger(__name__).warning("%s", error.message)
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from llm_canary.errors import DataError
 from llm_canary.rubric.schema import (
     BinaryCriterion,
@@ -27,18 +29,21 @@ class Why(StrEnum):
 
     NOT_APPLICABLE = "not_applicable"  # by `when` or `requires`
     CANNOT_ASSESS = "cannot_assess"  # the judge says so
-    NO_EVIDENCE = "no_evidence"  # the quote that the rubric asks for is missing or made up
+    NO_EVIDENCE = "no_evidence"  # the quote that was asked for is missing or made up
     FAILED = "failed"  # the judge failed, or the check could not run
 
 
-class NotGraded(NamedTuple):
+_UNDECIDED = (Why.CANNOT_ASSESS, Why.NO_EVIDENCE)
+
+
+class NotGraded(Struct, frozen=True, tag="not_graded"):
     """No grade, and why."""
 
     why: Why
     detail: str = ""
 
 
-class Grade(NamedTuple):
+class Grade(Struct, frozen=True, tag="grade"):
     """A verdict on one criterion: the label, and what it is worth from 0 to 1."""
 
     label: str
@@ -98,7 +103,7 @@ def score(rubric: Rubric, grades: Mapping[str, Graded]) -> Score:
         given = grades.get(criterion.id, NotGraded(Why.FAILED))
         if isinstance(given, NotGraded):
             missing[criterion.id] = given.why
-            if given.why is Why.CANNOT_ASSESS and rubric.scoring.cannot_assess == "fail":
+            if given.why in _UNDECIDED and rubric.scoring.cannot_assess == "fail":
                 possible += max(criterion.weight, 0.0)
                 if criterion.must_pass:
                     failed.append(criterion.id)

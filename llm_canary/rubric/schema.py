@@ -21,6 +21,13 @@ Id = Annotated[
         re.compile(r"[a-z][a-z0-9_]{0,63}"), "small letters, digits and '_', the first a letter"
     ),
 ]
+Reference = Annotated[
+    str,
+    pattern(
+        re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}|file:.+"),
+        "a reference such as ${OPENAI_API_KEY} or file:/run/secrets/key",
+    ),
+]
 Material = Literal["prompt", "response", "reference", "context"]
 MAX_CRITERIA = 128  # questions that a decision model takes in one call
 
@@ -239,7 +246,7 @@ class JudgeEntry(Entry):
         default=None, min_length=1, description="as LiteLLM names it: `openai/gpt-5-mini`"
     )
     api_base: str | None = Field(default=None, description="its server, where it is not the usual")
-    api_key: str | None = Field(
+    api_key: Reference | None = Field(
         default=None, description="a reference such as ${OPENAI_API_KEY}; default: LiteLLM's"
     )
     temperature: float | None = Field(default=None, ge=0, le=2, description="`chat`")

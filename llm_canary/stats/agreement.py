@@ -7,7 +7,8 @@ alpha-reliability"). Each is 1 for perfect agreement, 0 for chance, and None whe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -16,6 +17,64 @@ from numpy.typing import NDArray
 from llm_canary.errors import DataError
 
 Level = Literal["nominal", "ordinal", "interval"]
+Weights = Literal["none", "linear", "quadratic"]
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Coefficient:
+    """A coefficient with its percentile bootstrap interval (Efron 1979), items resampled."""
+
+    value: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far two raters of the same `n` items agree; None where a coefficient is undefined."""
+
+    n: int
+    agreement: Coefficient  # share of equal ratings
+    kappa: Coefficient | None
+    ac1: Coefficient | None
+
+
+def agreement(
+    first: Sequence[float],
+    second: Sequence[float],
+    *,
+    weights: Weights = "none",
+    alpha: float = 0.05,
+    seed: int = 0,
+) -> Agreement | None:
+    """Return the agreement of two raters with intervals of level 1 - alpha; None without items.
+
+    To draw items with replacement is to draw the cells of the table from a multinomial, so an
+    interval costs the same however many items there are.
+    """
+    table = confusion(first, second)
+    n = int(table.sum())
+    if n == 0:
+        return None
+    drawn = np.random.default_rng(seed).multinomial(n, (table / n).ravel(), size=RESAMPLES)
+    tables = drawn.reshape(RESAMPLES, *table.shape).astype(float)
+
+    def with_interval(
+        coefficient: Callable[[NDArray[np.float64]], float | None],
+    ) -> Coefficient | None:
+        value = coefficient(table)
+        if value is None:
+            return None
+        found = [each for each in map(coefficient, tables) if each is not None]
+        lower, upper = np.quantile(found or [value], [alpha / 2.0, 1.0 - alpha / 2.0])
+        return Coefficient(value, float(lower), float(upper))
+
+    same = with_interval(lambda counts: float(np.trace(counts) / counts.sum()))
+    assert same is not None  # noqa: S101 - there are items
+    return Agreement(
+        n, same, with_interval(lambda t: cohen_kappa(t, weights=weights)), with_interval(gwet_ac1)
+    )
 
 
 def confusion(first: Sequence[float], second: Sequence[float]) -> NDArray[np.float64]:
@@ -29,9 +88,7 @@ def confusion(first: Sequence[float], second: Sequence[float]) -> NDArray[np.flo
     return table
 
 
-def cohen_kappa(
-    table: NDArray[np.float64], *, weights: Literal["none", "linear", "quadratic"] = "none"
-) -> float | None:
+def cohen_kappa(table: NDArray[np.float64], *, weights: Weights = "none") -> float | None:
     """Return Cohen's kappa of a table of counts; `weights` is what distance costs."""
     shares = _shares(table)
     if shares is None:

@@ -109,8 +109,8 @@ def ppi_mean(
     """Return the PPI++ mean human score from n labelled and N judged-only responses of one day.
 
     Angelopoulos et al. 2023, eq. 4 and section 6 (power tuning), with the t quantile of n - 2
-    degrees of freedom because people are few. `folds` > 1 tunes the weight on the other folds,
-    which keeps the coverage at small n.
+    degrees of freedom because people are few. The judge's weight is clipped to [0, 1]. `folds` > 1
+    tunes it on the other folds, which keeps the coverage at small n.
     """
     h, f, u = (_array(each) for each in (human, judge, judge_only))
     n, total = len(h), len(u)
@@ -141,7 +141,8 @@ def _ppi_weight(
     if spread == 0.0:
         return 0.0
     covariance = float(np.cov(h[use], f[use])[0, 1])
-    return covariance / ((1.0 + len(h) / len(u)) * spread)
+    weight = covariance / ((1.0 + len(h) / len(u)) * spread)
+    return min(max(weight, 0.0), 1.0)
 
 
 def _array(values: Sequence[float]) -> NDArray[np.float64]:

@@ -251,7 +251,7 @@ class TestWhole:
 
     @pytest.mark.parametrize("path", ["/responses", "/completions", "/messages", ""])
     def test_other_endpoints_are_refused_before_litellm_is_needed(self, path, monkeypatch):
-        monkeypatch.setattr(litellm_bridge, "_library", None)
+        monkeypatch.setattr(litellm_bridge, "litellm_library", None)
         wire = LiteLlmWire(Upstream(name="claude", kind="litellm", base_url=""), None)
 
         with pytest.raises(InvalidRequest) as caught:
@@ -481,13 +481,13 @@ class TestErrors:
 
     def test_without_litellm_the_way_out_is_named(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "litellm", None)
-        litellm_bridge._library.cache_clear()
+        litellm_bridge.litellm_library.cache_clear()
         wire = LiteLlmWire(Upstream(name="c", kind="litellm", base_url=""), None)
 
         with pytest.raises(UpstreamUnavailable, match="pip install") as caught:
             asyncio.run(wire.send(outbound()))
 
-        litellm_bridge._library.cache_clear()
+        litellm_bridge.litellm_library.cache_clear()
         assert caught.value.code == "litellm_missing"
 
 

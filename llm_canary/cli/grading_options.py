@@ -1,0 +1,72 @@
+"""What commands that grade have in common: which rubric, which judge, at what cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from llm_canary.judging.budget import CostCap
+
+DEFAULT_CACHE = Path(".canary/cache.db")
+_NANO = 1_000_000_000
+_OPTIONS = (
+    click.option(
+        "--rubric",
+        metavar="NAME|FILE",
+        help="A rubric by its name (rubrics/NAME.yaml, or a shipped one), or its file.",
+    ),
+    click.option(
+        "--judge",
+        default="primary",
+        show_default=True,
+        metavar="JUDGE",
+        help="primary or escalate of the rubric, replay:FILE, chat:MODEL or decision:MODEL.",
+    ),
+    click.option("--judge-url", metavar="URL", help="The server of chat:MODEL or decision:MODEL."),
+    click.option(
+        "--cache",
+        type=click.Path(path_type=Path, dir_okay=False),
+        default=DEFAULT_CACHE,
+        show_default=True,
+        help="What has been paid for is kept here; an interrupted run goes on from it.",
+    ),
+    click.option("--no-cache", is_flag=True, help="Ask again, and keep nothing."),
+    click.option(
+        "--max-cost-usd",
+        metavar="USD",
+        type=click.FloatRange(min=0),
+        help="Ask nobody any more when judges have cost this much.",
+    ),
+    click.option("--offline", is_flag=True, help="Use the cache and recordings; ask nobody."),
+)
+
+
+def grading_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of grading."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def cost_cap(max_cost_usd: float | None) -> CostCap:
+    """Return the cap in the money of this program."""
+    from llm_canary.judging.budget import CostCap  # noqa: PLC0415
+
+    return CostCap(None if max_cost_usd is None else round(max_cost_usd * _NANO))
+
+
+@contextmanager
+def progress(label: str, length: int, *, quiet: bool) -> Iterator[Callable[[], None]]:
+    """Yield what is called after each item; a bar on standard error where a person looks."""
+    import sys  # noqa: PLC0415
+
+    if quiet or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
+        yield lambda: bar.update(1)

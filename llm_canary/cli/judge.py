@@ -1,0 +1,165 @@
+"""`llm-canary judge calibrate|probe|drift`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from llm_canary.cli.grading_options import cost_cap, grading_options, progress
+from llm_canary.cli.output import Exit, json_option, print_facts, print_json, print_table
+
+if TYPE_CHECKING:
+    from llm_canary.judging.calibrate import TrustReport
+    from llm_canary.judging.trust import Subject
+    from llm_canary.stats.agreement import Coefficient
+    from llm_canary.stats.corrected import Interval
+
+_COLUMNS = ("about", "n", "agreement", "kappa", "AC1", "people", "alpha", "relative", "standing")
+LABELS = click.option(
+    "--labels",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Human labels: JSONL, CSV or Parquet (docs/judges.md).",
+)
+
+
+@click.group()
+def judge() -> None:
+    """Find out whether a judge may be trusted."""
+
+
+@judge.command()
+@grading_options
+@LABELS
+@json_option
+@click.pass_context
+def calibrate(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:  # noqa: ANN401
+    """Compare a judge with people on answers that both have graded.
+
+    Exits with 0 when the judge is trusted by the rubric's `trust:` block, with 4 when not, and with
+    5 when more than 2 % of the items got no grade.
+    """
+    import msgspec  # noqa: PLC0415
+
+    report = asyncio.run(_calibrated(options, quiet=as_json))
+    if as_json:
+        print_json(msgspec.to_builtins(report))
+    else:
+        print_report(report)
+    ctx.exit(int(_exit_code(report)))
+
+
+def print_report(report: TrustReport) -> None:
+    """Print a calibration for people."""
+    print_facts(_facts(report))
+    rows = [*report.subjects, *report.strata.values()]
+    names = [each.name for each in report.subjects] + list(report.strata)
+    print_table(_COLUMNS, [_row(name, each) for name, each in zip(names, rows, strict=True)])
+    if report.position is not None:
+        print_facts(_position(report))
+    for name, found in report.probabilities.items():
+        error = f"calibration error {found.error:.3f}, Brier {found.brier:.3f}"
+        print_facts([(f"confidence of {name}", f"{error}, temperature {found.temperature:.2f}")])
+    print_facts([("standing", str(report.standing)), *(("", text) for text in report.reasons)])
+
+
+async def _calibrated(options: dict[str, Any], *, quiet: bool) -> TrustReport:
+    from llm_canary.errors import ConfigError  # noqa: PLC0415
+    from llm_canary.judging.build import judges_of  # noqa: PLC0415
+    from llm_canary.judging.cache import Cache  # noqa: PLC0415
+    from llm_canary.judging.calibrate import calibrate as run  # noqa: PLC0415
+    from llm_canary.judging.grader import Grader  # noqa: PLC0415
+    from llm_canary.judging.labels import read_labels  # noqa: PLC0415
+    from llm_canary.rubric.load import rubric_of  # noqa: PLC0415
+
+    if options["rubric"] is None:
+        raise click.UsageError("name the rubric with --rubric")
+    rubric = rubric_of(options["rubric"], Path())
+    labels = read_labels(options["labels"], rubric)
+    found = judges_of(options["judge"], rubric, Path(), labels=labels, url=options["judge_url"])
+    if found.first is None:
+        raise ConfigError(f"rubric {rubric.rubric.id} needs no judge: a program decides all of it")
+    if labels.is_pairwise and rubric.rubric.pairwise is None:
+        raise ConfigError(
+            f"the labels are of pairs, and rubric {rubric.rubric.id} has no `pairwise:`"
+        )
+    cache = Cache(None if options["no_cache"] else options["cache"])
+    grader = Grader(
+        rubric,
+        found.first,
+        cache=cache,
+        cap=cost_cap(options["max_cost_usd"]),
+        offline=options["offline"],
+    )
+    try:
+        with progress("judging", len(labels.items), quiet=quiet) as note:
+            return await run(rubric, labels, found.first, grader, note)
+    finally:
+        cache.close()
+
+
+def _exit_code(report: TrustReport) -> Exit:
+    from llm_canary.judging.trust import Standing  # noqa: PLC0415
+
+    if report.labelled - report.judged > MAX_FAILURES * report.labelled:
+        return Exit.OPERATIONAL
+    return Exit.DONE if report.standing is Standing.TRUSTED else Exit.UNTRUSTED
+
+
+MAX_FAILURES = 0.02
+
+
+def _facts(report: TrustReport) -> Iterator[tuple[str, str]]:
+    yield "rubric", f"{report.rubric} version {report.rubric_version} ({report.rubric_hash[:12]})"
+    yield "judge", f"{report.judge.kind} {report.judge.model} ({report.judge.id[:12]})"
+    failed = ", ".join(f"{count} {status}" for status, count in report.failures.items())
+    yield (
+        "labels",
+        f"{report.labelled} items, {report.judged} judged{f' ({failed})' if failed else ''}",
+    )
+    what = "win margin of A" if report.position or _is_pairwise(report) else "share of passes"
+    if report.human is not None and report.raw is not None:
+        yield what, f"people {_interval(report.human)}, judge {_interval(report.raw)}"
+
+
+def _is_pairwise(report: TrustReport) -> bool:
+    return any(each.name == "preference" for each in report.subjects)
+
+
+def _position(report: TrustReport) -> Iterator[tuple[str, str]]:
+    found = report.position
+    assert found is not None  # noqa: S101 - the caller has looked
+    yield "position", f"consistent {_number(found.consistency)} over {found.pairs} pairs"
+    yield "single orders", f"right {_number(found.mean_accuracy)}"
+    if found.first_shown is not None:
+        yield "first shown wins", _interval(found.first_shown)
+
+
+def _row(name: str, subject: Subject) -> list[str]:
+    return [
+        name,
+        str(subject.n),
+        _coefficient(subject.agreement),
+        _coefficient(subject.kappa),
+        _coefficient(subject.ac1),
+        _number(subject.human_kappa),
+        _number(subject.alpha),
+        _number(subject.relative_kappa),
+        str(subject.standing),
+    ]
+
+
+def _coefficient(found: Coefficient | None) -> str:
+    return "-" if found is None else f"{found.value:.4f} [{found.lower:.3f}, {found.upper:.3f}]"
+
+
+def _interval(found: Interval) -> str:
+    return f"{found.mean:.3f} [{found.lower:.3f}, {found.upper:.3f}]"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,298 @@
+"""Asks a judge about everything that people have graded, and reports how far they agree."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from llm_canary.judging.grader import Grader, Result
+from llm_canary.judging.judgement import Judge, JudgeVersion, Pair, Preference, Status
+from llm_canary.judging.labels import Labelled, LabelSet, majority_grades
+from llm_canary.judging.pairwise import first_shown_won, reconcile
+from llm_canary.judging.trust import (
+    OVERALL,
+    Rated,
+    Standing,
+    Subject,
+    arms_differ,
+    assess,
+    by_stratum,
+    worst,
+)
+from llm_canary.rubric.grades import Grade, Graded, score
+from llm_canary.rubric.load import LoadedRubric
+from llm_canary.rubric.schema import AskedCriterion, ChoiceCriterion, OrdinalCriterion
+from llm_canary.stats.corrected import Interval, mean_interval, proportion_interval
+from llm_canary.stats.probability import (
+    CascadePoint,
+    brier,
+    calibration_error,
+    coverage_accuracy,
+    temperature,
+)
+
+_CODES = {"A": 0.0, "B": 1.0, "tie": 2.0}
+_MARGIN = {"A": 1.0, "B": -1.0, "tie": 0.0}
+MIN_CALIBRATION = 20
+PREFERENCE = "preference"
+
+
+class Position(Struct, frozen=True):
+    """What the order in which two answers are shown does to a judge."""
+
+    pairs: int  # judged in both orders
+    consistency: float | None  # share with the same verdict in both
+    mean_accuracy: float | None  # of single orders, against people
+    first_shown: Interval | None  # share of verdicts for the answer shown first
+    gap: float | None  # |that share - 1/2|
+
+
+class Probabilities(Struct, frozen=True):
+    """Whether the judge's confidence means what it says, for one criterion."""
+
+    n: int
+    error: float  # expected calibration error
+    brier: float
+    temperature: float  # above 1: the judge is too sure of itself
+    cascade: tuple[CascadePoint, ...]
+
+
+class TrustReport(Struct, frozen=True):
+    """Everything that a calibration found."""
+
+    rubric: str
+    rubric_version: int
+    rubric_hash: str
+    judge: JudgeVersion
+    label_hash: str
+    labelled: int
+    judged: int
+    failures: dict[str, int]  # status -> items without grades
+    subjects: tuple[Subject, ...]  # the overall one first
+    strata: dict[str, Subject]
+    position: Position | None
+    probabilities: dict[str, Probabilities]
+    human: Interval | None  # mean of what people say: share of passes, or win margin of A
+    raw: Interval | None  # the judge's, on the same items
+    standing: Standing
+    reasons: tuple[str, ...]
+
+
+class _Found(NamedTuple):
+    """What is known after asking, before it is put together."""
+
+    subjects: list[Subject]
+    overall: list[Rated]
+    failures: Mapping[str, int]
+    position: Position | None = None
+    probabilities: Mapping[str, Probabilities] = {}
+
+
+async def calibrate(
+    rubric: LoadedRubric,
+    labels: LabelSet,
+    judge: Judge,
+    grader: Grader,
+    note: Callable[[], None] = lambda: None,
+) -> TrustReport:
+    """Return the report of `judge` on `labels`; `grader` asks it, `note` is called at each item."""
+    if labels.is_pairwise:
+        found = await _pairs(rubric, labels, judge, note)
+    else:
+        found = await _single(rubric, labels, grader, note)
+    trust = rubric.rubric.trust
+    strata = by_stratum(found.overall, trust)
+    deciding = [each for each in found.subjects if each.name in (OVERALL, PREFERENCE) and each.n]
+    deciding = deciding or found.subjects
+    standing = worst(each.standing for each in deciding)
+    reasons = [f"{each.name}: {text}" for each in deciding for text in each.reasons]
+    apart = arms_differ(strata)
+    if apart is not None:
+        standing, reasons = Standing.UNTRUSTED, [*reasons, apart]
+    gap = found.position.gap if found.position else None
+    if gap is not None and found.position is not None and found.position.first_shown is not None:
+        shown = found.position.first_shown
+        if gap > trust.max_position_gap and not shown.lower <= 0.5 <= shown.upper:
+            standing = Standing.UNTRUSTED
+            reasons.append(
+                f"the answer shown first wins {shown.mean:.2f} of the time; "
+                f"{trust.max_position_gap:g} beyond one half is allowed"
+            )
+    human, raw = _means(found.overall, is_pairwise=labels.is_pairwise)
+    return TrustReport(
+        rubric=rubric.rubric.id,
+        rubric_version=rubric.rubric.version,
+        rubric_hash=rubric.content_hash,
+        judge=judge.version,
+        label_hash=labels.hash,
+        labelled=len(labels.items),
+        judged=len(labels.items) - sum(found.failures.values()),
+        failures=dict(found.failures),
+        subjects=tuple(found.subjects),
+        strata=strata,
+        position=found.position,
+        probabilities=dict(found.probabilities),
+        human=human,
+        raw=raw,
+        standing=standing,
+        reasons=tuple(reasons),
+    )
+
+
+async def _single(
+    rubric: LoadedRubric, labels: LabelSet, grader: Grader, note: Callable[[], None]
+) -> _Found:
+    asked = rubric.rubric.asked
+    people = {
+        (each.sample.id, each.sample.response): majority_grades(each, rubric.rubric.criteria)
+        for each in labels.items
+    }
+    by_key = {(each.sample.id, each.sample.response): each for each in labels.items}
+    failures: Counter[str] = Counter()
+    rated: dict[str, list[Rated]] = {each.id: [] for each in asked}
+    sure: dict[str, list[tuple[float, float]]] = {each.id: [] for each in asked}
+    overall: list[Rated] = []
+    async for result in grader.grade_all(each.sample for each in labels.items):
+        note()
+        if result.failure is not None:
+            failures[str(result.failure)] += 1
+            continue
+        key = (result.sample.id, result.sample.response)
+        for criterion in asked:
+            _add(criterion, by_key[key], people[key][criterion.id], result, rated, sure)
+        human = score(rubric.rubric, _with_checks(people[key], result))
+        if human.passed is not None and result.score.passed is not None:
+            tags = by_key[key].sample.tags
+            overall.append(Rated(float(human.passed), float(result.score.passed), tags=tags))
+    trust = rubric.rubric.trust
+    subjects = [assess(OVERALL, overall, trust)] if overall else []
+    for criterion in asked:
+        if rated[criterion.id]:
+            is_scale = isinstance(criterion, OrdinalCriterion)
+            subjects.append(
+                assess(
+                    criterion.id,
+                    rated[criterion.id],
+                    trust,
+                    weights="quadratic" if is_scale else "none",
+                    level="ordinal" if is_scale else "nominal",
+                )
+            )
+    if not overall:
+        overall = next((each for each in rated.values() if each), [])
+    probabilities = {
+        name: _probabilities(pairs) for name, pairs in sure.items() if len(pairs) >= MIN_CALIBRATION
+    }
+    return _Found(subjects, overall, failures, None, probabilities)
+
+
+def _add(
+    criterion: AskedCriterion,
+    item: Labelled,
+    human: Graded,
+    result: Result,
+    rated: Mapping[str, list[Rated]],
+    sure: Mapping[str, list[tuple[float, float]]],
+) -> None:
+    judged = result.grades.get(criterion.id)
+    if not isinstance(human, Grade) or not isinstance(judged, Grade):
+        return
+    code = _coder(criterion)
+    raters: dict[str, float] = {}
+    for label in item.labels:
+        if label.criterion == criterion.id:
+            alone = majority_grades(item._replace(labels=(label,)), [criterion])[criterion.id]
+            if isinstance(alone, Grade):
+                raters[label.rater] = code(alone)
+    rated[criterion.id].append(Rated(code(human), code(judged), raters, item.sample.tags))
+    if judged.confidence is not None and result.judgements:
+        sure[criterion.id].append((judged.confidence, float(judged.label == human.label)))
+
+
+def _coder(criterion: AskedCriterion) -> Callable[[Grade], float]:
+    if isinstance(criterion, ChoiceCriterion):
+        labels = [option.label for option in criterion.options]
+        return lambda grade: float(labels.index(grade.label))
+    return lambda grade: grade.value
+
+
+def _with_checks(people: Mapping[str, Graded], result: Result) -> dict[str, Graded]:
+    """Return people's grades; what a program decides, or what does not apply, as it was found."""
+    asked = result.judgements[0].grades if result.judgements else {}
+    return {
+        name: people[name]
+        if name in people and (isinstance(people[name], Grade) or name in asked)
+        else given
+        for name, given in result.grades.items()
+    }
+
+
+def _probabilities(pairs: Sequence[tuple[float, float]]) -> Probabilities:
+    confidences, right = [each[0] for each in pairs], [each[1] for each in pairs]
+    return Probabilities(
+        len(pairs),
+        calibration_error(confidences, right),
+        brier(confidences, right),
+        temperature(confidences, right),
+        tuple(coverage_accuracy(confidences, right)),
+    )
+
+
+async def _pairs(
+    rubric: LoadedRubric, labels: LabelSet, judge: Judge, note: Callable[[], None]
+) -> _Found:
+    failures: Counter[str] = Counter()
+    rated: list[Rated] = []
+    both: list[tuple[Preference, Preference]] = []
+    singles: list[float] = []
+    for item in labels.items:
+        note()
+        assert item.responses is not None  # noqa: S101 - the set is of pairs
+        pair = Pair(item.sample, *item.responses)
+        ab, ba = await judge.compare(pair, "AB"), await judge.compare(pair, "BA")
+        people = item.majority
+        verdict = ab.verdict if ba.status is Status.MISSING else reconcile(ab, ba).verdict
+        if verdict is None:
+            failed = next(each.status for each in (ab, ba) if each.status is not Status.OK)
+            failures[str(failed)] += 1
+            continue
+        if ba.status is Status.OK:
+            both.append((ab, ba))
+            singles += [float(each.verdict == people) for each in (ab, ba)]
+        raters = {label.rater: _CODES[str(label.label)] for label in item.labels}
+        rated.append(Rated(_CODES[people], _CODES[verdict], raters, item.sample.tags))
+    subject = assess(PREFERENCE, rated, rubric.rubric.trust)
+    return _Found([subject], rated, failures, _position(both, singles))
+
+
+def _position(
+    both: Sequence[tuple[Preference, Preference]], singles: Sequence[float]
+) -> Position | None:
+    if not both:
+        return None
+    same = sum(ab.verdict == ba.verdict for ab, ba in both)
+    first = [won for pair in both for each in pair if (won := first_shown_won(each)) is not None]
+    shown = proportion_interval(sum(first), len(first)) if first else None
+    return Position(
+        len(both),
+        same / len(both),
+        sum(singles) / len(singles) if singles else None,
+        shown,
+        abs(shown.mean - 0.5) if shown else None,
+    )
+
+
+def _means(rated: Sequence[Rated], *, is_pairwise: bool) -> tuple[Interval | None, Interval | None]:
+    if is_pairwise:
+        margin = {_CODES[name]: value for name, value in _MARGIN.items()}
+        return (
+            mean_interval([margin[each.human] for each in rated]),
+            mean_interval([margin[each.judge] for each in rated]),
+        )
+    return (
+        mean_interval([each.human for each in rated]),
+        mean_interval([each.judge for each in rated]),
+    )

@@ -1,0 +1,168 @@
+"""Grades samples by a rubric: checks first, then the judge, then the second one where in doubt."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from llm_canary.judging.budget import Breaker, CostCap
+from llm_canary.judging.cache import Cache, cache_key
+from llm_canary.judging.judgement import Judge, Judgement, Status
+from llm_canary.rubric.checks import Checks, not_applicable
+from llm_canary.rubric.grades import Grade, Graded, NotGraded, Score, Why, score
+from llm_canary.rubric.load import LoadedRubric
+from llm_canary.rubric.sample import Sample
+from llm_canary.rubric.schema import AskedCriterion, EscalateWhen
+
+CONCURRENCY = 8
+_WARM_UP = 20  # items before the share of escalations is held
+_OUTAGE = (Status.PROVIDER_ERROR, Status.TIMEOUT)
+
+
+class Result(NamedTuple):
+    """A sample with its grades and its score."""
+
+    sample: Sample
+    grades: Mapping[str, Graded]
+    score: Score
+    judgements: tuple[Judgement, ...] = ()  # of the judges that were asked
+
+    @property
+    def failure(self) -> Status | None:
+        """Why the judge gave no grades, None when it did or was not needed."""
+        last = self.judgements[-1].status if self.judgements else Status.OK
+        return None if last is Status.OK else last
+
+
+class Grader:
+    """One rubric with its judges; safe to use for many samples at once."""
+
+    def __init__(
+        self,
+        rubric: LoadedRubric,
+        judge: Judge | None,
+        *,
+        escalate: Judge | None = None,
+        cache: Cache | None = None,
+        cap: CostCap | None = None,
+        offline: bool = False,
+    ) -> None:
+        self._rubric = rubric.rubric
+        self._checks = Checks(rubric.rubric, rubric.schemas)
+        self._judge = judge
+        self._second = escalate
+        judges = rubric.rubric.judges
+        second = judges.escalate if judges else None
+        self._when = (second.when if second else None) or EscalateWhen()
+        self._cache = cache
+        self._cap = cap or CostCap(None)
+        self._offline = offline
+        self._breakers: dict[str, Breaker] = {}
+        self._seen = self._escalated = 0
+
+    async def grade_all(
+        self, samples: Iterable[Sample], *, repeat: int = 0, concurrency: int = CONCURRENCY
+    ) -> AsyncIterator[Result]:
+        """Yield a result for each sample as soon as it is there; at most `concurrency` wait."""
+        waiting: set[asyncio.Task[Result]] = set()
+        try:
+            for sample in samples:
+                waiting.add(asyncio.create_task(self.grade(sample, repeat=repeat)))
+                if len(waiting) >= concurrency:
+                    done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                    for task in done:
+                        yield task.result()
+            while waiting:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    yield task.result()
+        finally:
+            for task in waiting:
+                task.cancel()
+
+    async def grade(self, sample: Sample, *, repeat: int = 0) -> Result:
+        """Return the grades and score of one sample."""
+        self._seen += 1
+        grades = self._checks.grade(sample)
+        asked: list[AskedCriterion] = []
+        for criterion in self._rubric.asked:
+            absent = not_applicable(criterion, sample)
+            if absent is None:
+                asked.append(criterion)
+            else:
+                grades[criterion.id] = absent
+        judgements: list[Judgement] = []
+        if asked and self._judge is not None:
+            judgements = await self._judged(sample, asked, grades, repeat)
+        for criterion in asked:
+            grades.setdefault(criterion.id, NotGraded(Why.FAILED, "the judge failed"))
+        return Result(sample, grades, score(self._rubric, grades), tuple(judgements))
+
+    async def _judged(
+        self,
+        sample: Sample,
+        asked: Sequence[AskedCriterion],
+        grades: dict[str, Graded],
+        repeat: int,
+    ) -> list[Judgement]:
+        assert self._judge is not None  # noqa: S101 - the caller has looked
+        first = await self._ask(self._judge, sample, asked, repeat)
+        grades |= first.grades
+        doubted = self._doubted(first, asked)
+        if self._second is None or not doubted or not self._may_escalate():
+            return [first]
+        self._escalated += 1
+        second = await self._ask(self._second, sample, doubted, repeat)
+        grades |= second.grades
+        return [first, second] if second.status is Status.OK else [second, first]
+
+    def _doubted(
+        self, judgement: Judgement, asked: Sequence[AskedCriterion]
+    ) -> list[AskedCriterion]:
+        """Return the criteria about which the second judge is to be asked."""
+        if judgement.status is not Status.OK or judgement.injection_suspected:
+            return list(asked)
+        doubted = []
+        for criterion in asked:
+            given = judgement.grades.get(criterion.id)
+            bound = self._when.criteria.get(criterion.id, self._when.confidence_below)
+            if isinstance(given, Grade):
+                if given.confidence is not None and given.confidence < bound:
+                    doubted.append(criterion)
+            elif given is None or given.why is not Why.NOT_APPLICABLE:
+                doubted.append(criterion)
+        return doubted
+
+    def _may_escalate(self) -> bool:
+        return self._escalated < self._when.max_share * max(self._seen, _WARM_UP)
+
+    async def _ask(
+        self, judge: Judge, sample: Sample, criteria: Sequence[AskedCriterion], repeat: int
+    ) -> Judgement:
+        version = judge.version.id
+        key = cache_key(
+            "judgement", version, [each.id for each in criteria], sample._asdict(), repeat
+        )
+        kept = self._cache.get(key, Judgement) if self._cache else None
+        if kept is not None:
+            return replace(kept, is_cached=True)
+        if self._offline and judge.version.kind != "replay":
+            detail = "not in the cache, and --offline asks nobody"
+            return Judgement(sample.id, version, Status.MISSING, detail=detail)
+        breaker = self._breakers.setdefault(version, Breaker())
+        if breaker.is_open:
+            detail = "not asked: too many failures in a row"
+            return Judgement(sample.id, version, Status.PROVIDER_ERROR, detail=detail)
+        reserved = self._cap.reserve()
+        if reserved is None:
+            return Judgement(sample.id, version, Status.BUDGET, detail="the cost cap is reached")
+        judgement = await judge.grade(sample, criteria)
+        cost = judgement.spent.cost_nanousd
+        self._cap.settle(reserved, 0 if judge.version.kind == "replay" else cost)
+        breaker.note(failed=judgement.status in _OUTAGE)
+        if judgement.status is Status.OK and self._cache and judge.version.kind != "replay":
+            self._cache.put(key, judgement)
+        return judgement
