@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from llm_canary.cli.output import CommandFailed, Exit
+from llm_canary.errors import ConfigError
 
 if TYPE_CHECKING:
     from llm_canary.judging.budget import CostCap
@@ -47,10 +51,19 @@ _OPTIONS = (
 
 
 def grading_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of grading."""
+    """Add the options of grading; a file that is wrong ends it like wrong usage, with 2."""
+
+    @wraps(command)
+    def guarded(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - click's
+        try:
+            return command(*args, **options)
+        except ConfigError as error:
+            raise CommandFailed("\n".join(error.problems), Exit.USAGE) from error
+
+    made: Callable[..., Any] = guarded
     for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+        made = option(made)
+    return made
 
 
 def cost_cap(max_cost_usd: float | None) -> CostCap:

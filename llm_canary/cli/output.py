@@ -19,6 +19,7 @@ class Exit(IntEnum):
 
     DONE = 0
     FAILED = 1
+    USAGE = 2
     HOLD = 3
     UNTRUSTED = 4
     OPERATIONAL = 5

@@ -174,13 +174,24 @@ class RolloutEntry(Entry):
 
 
 class CheckEntry(Entry):
-    """An offline run that must be green before a canary (arrives in a later release)."""
+    """An offline run that must be green before a canary: `llm-canary check NAME`."""
 
-    rubric: Name = Field(description="`rubrics/NAME.yaml`")
-    dataset: str = Field(min_length=1, description="JSONL file, relative to this file")
+    rubric: Name = Field(description="`rubrics/NAME.yaml`, or a shipped one")
+    dataset: str = Field(min_length=1, description="JSONL, CSV or Parquet, relative to this file")
     min_pass: Share | None = Field(default=None, description="smallest share of passed samples")
     max_drop: Share | None = Field(
         default=None, description="largest drop against the baseline run"
+    )
+    baseline: str | None = Field(
+        default=None, min_length=1, description="the earlier run: a file of `--update-baseline`"
+    )
+    labels: str | None = Field(
+        default=None,
+        min_length=1,
+        description="human labels, which show whether the judge is right",
+    )
+    responses: str | None = Field(
+        default=None, min_length=1, description="recorded answers, where nobody is to be asked"
     )
 
 

@@ -25,7 +25,7 @@ from llm_canary.judging.trust import (
 from llm_canary.rubric.grades import Grade, Graded, score
 from llm_canary.rubric.load import LoadedRubric
 from llm_canary.rubric.schema import AskedCriterion, ChoiceCriterion, OrdinalCriterion
-from llm_canary.stats.corrected import Interval, mean_interval, proportion_interval
+from llm_canary.stats.corrected import Interval, Operating, mean_interval, proportion_interval
 from llm_canary.stats.probability import (
     CascadePoint,
     brier,
@@ -77,6 +77,7 @@ class TrustReport(Struct, frozen=True):
     probabilities: dict[str, Probabilities]
     human: Interval | None  # mean of what people say: share of passes, or win margin of A
     raw: Interval | None  # the judge's, on the same items
+    operating: Operating | None  # how the judge's passes relate to people's; not of pairs
     standing: Standing
     reasons: tuple[str, ...]
 
@@ -137,6 +138,7 @@ async def calibrate(
         probabilities=dict(found.probabilities),
         human=human,
         raw=raw,
+        operating=None if labels.is_pairwise else _operating(found.overall),
         standing=standing,
         reasons=tuple(reasons),
     )
@@ -296,3 +298,10 @@ def _means(rated: Sequence[Rated], *, is_pairwise: bool) -> tuple[Interval | Non
         mean_interval([each.human for each in rated]),
         mean_interval([each.judge for each in rated]),
     )
+
+
+def _operating(rated: Sequence[Rated]) -> Operating | None:
+    if any(value not in (0.0, 1.0) for each in rated for value in (each.human, each.judge)):
+        return None  # the only criterion is a scale, and nothing passes as a whole
+    counts = Counter((each.human, each.judge) for each in rated)
+    return Operating(counts[1.0, 1.0], counts[1.0, 0.0], counts[0.0, 1.0], counts[0.0, 0.0])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from llm_canary.judging.bounded import each_bounded
 from llm_canary.judging.budget import Breaker, CostCap
 from llm_canary.judging.cache import Cache, cache_key
 from llm_canary.judging.judgement import Judge, Judgement, Status
@@ -67,21 +67,12 @@ class Grader:
         self, samples: Iterable[Sample], *, repeat: int = 0, concurrency: int = CONCURRENCY
     ) -> AsyncIterator[Result]:
         """Yield a result for each sample as soon as it is there; at most `concurrency` wait."""
-        waiting: set[asyncio.Task[Result]] = set()
-        try:
-            for sample in samples:
-                waiting.add(asyncio.create_task(self.grade(sample, repeat=repeat)))
-                if len(waiting) >= concurrency:
-                    done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                    for task in done:
-                        yield task.result()
-            while waiting:
-                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    yield task.result()
-        finally:
-            for task in waiting:
-                task.cancel()
+
+        def work(sample: Sample) -> Awaitable[Result]:
+            return self.grade(sample, repeat=repeat)
+
+        async for result in each_bounded(work, samples, concurrency):
+            yield result
 
     async def grade(self, sample: Sample, *, repeat: int = 0) -> Result:
         """Return the grades and score of one sample."""

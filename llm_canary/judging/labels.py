@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -66,7 +66,7 @@ class LabelSet(NamedTuple):
 
     items: tuple[Labelled, ...]
     hash: str
-    newest: datetime | None
+    newest_s: float | None  # when the newest was given, seconds since 1970
 
     @property
     def is_pairwise(self) -> bool:
@@ -79,10 +79,12 @@ def read_labels(path: Path, rubric: LoadedRubric) -> LabelSet:
     problems = RowProblems(path)
     items: dict[tuple[str, str], Labelled] = {}
     digest = hashlib.sha256()
-    newest: datetime | None = None
+    newest_s: float | None = None
     for row in read_rows(path, problems):
         try:
             item = _item(row, rubric)
+            for label in item.labels:
+                newest_s = _later(newest_s, label.at)
         except DataError as error:
             problems.add(row.line, error.message)
             continue
@@ -90,14 +92,12 @@ def read_labels(path: Path, rubric: LoadedRubric) -> LabelSet:
         known = items.get(key)
         items[key] = item if known is None else known._replace(labels=known.labels + item.labels)
         digest.update(orjson.dumps([*key, item.labels], default=list))
-        for label in item.labels:
-            newest = _later(newest, label.at)
     problems.raise_any()
     if not items:
         raise ConfigError(f"{path.name} holds no labels")
     if len({item.responses is None for item in items.values()}) > 1:
         raise ConfigError(f"{path.name} mixes single answers and pairs; make two files of it")
-    return LabelSet(tuple(items.values()), digest.hexdigest(), newest)
+    return LabelSet(tuple(items.values()), digest.hexdigest(), newest_s)
 
 
 def majority_grades(item: Labelled, criteria: Iterable[Criterion]) -> dict[str, Graded]:
@@ -244,13 +244,13 @@ def _tags(value: object) -> dict[str, str]:
     return {}
 
 
-def _later(newest: datetime | None, at: str | None) -> datetime | None:
+def _later(newest_s: float | None, at: str | None) -> float | None:
     if at is None:
-        return newest
+        return newest_s
     try:
         found = datetime.fromisoformat(at)
-    except ValueError:
-        raise ConfigError(f"`at` is {at!r}; expected a time such as 2026-11-23T12:00:00Z") from None
+    except (TypeError, ValueError):
+        raise DataError(f"`at` is {at!r}; expected a time such as 2026-11-23T12:00:00Z") from None
     if found.tzinfo is None:
-        found = found.astimezone()
-    return found if newest is None or found > newest else newest
+        found = found.replace(tzinfo=UTC)
+    return found.timestamp() if newest_s is None else max(newest_s, found.timestamp())

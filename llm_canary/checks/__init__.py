@@ -1,0 +1,1 @@
+"""Checks: a candidate graded offline, against limits and a baseline, as CI does before a canary."""

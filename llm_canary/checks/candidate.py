@@ -1,0 +1,245 @@
+"""Where the answers come from that a check grades: a recording, a server, or a variant."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from msgspec import Struct
+from openai import APIConnectionError, APIStatusError, AsyncOpenAI, OpenAIError
+
+from llm_canary.checks.dataset import Item, tool_calls_of
+from llm_canary.config.load import LoadedConfig
+from llm_canary.config.secrets import resolve
+from llm_canary.documents.problems import one_of
+from llm_canary.documents.rows import RowProblems, read_rows
+from llm_canary.errors import ConfigError, DataError
+from llm_canary.judging.cache import Cache, cache_key
+from llm_canary.providers.model_calls import Target, complete
+from llm_canary.routing.table import PromptVariable, Upstream, Variant
+
+_RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
+_ATTEMPTS = 4
+_MAX_WAIT_S = 30.0
+_ROUTE = "route:"
+
+
+class Answer(Struct, frozen=True):
+    """What a candidate said; `failure` says why it said nothing."""
+
+    text: str = ""
+    tool_calls: tuple[dict[str, Any], ...] = ()
+    failure: str = ""
+
+
+class Candidate(Protocol):
+    """Answers items."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        ...
+
+    @property
+    def is_live(self) -> bool:
+        """Whether asking again may give another answer."""
+        ...
+
+    async def answer(self, item: Item, repeat: int) -> Answer:
+        """Return the answer; never raises for what a provider does."""
+        ...
+
+
+class Recorded:
+    """Answers from a file of responses, or from the dataset itself."""
+
+    is_live = False
+
+    def __init__(self, path: Path | None) -> None:
+        self.name = path.name if path else "the dataset's responses"
+        self._answers = _read_responses(path) if path else None
+
+    async def answer(self, item: Item, repeat: int) -> Answer:  # noqa: ARG002 - the protocol's
+        """Return what is recorded."""
+        if self._answers is not None:
+            return self._answers.get(item.id) or Answer(failure="no response is recorded")
+        if item.response is None and not item.tool_calls:
+            return Answer(failure="the row has no `response`")
+        return Answer(item.response or "", tuple(map(dict, item.tool_calls)))
+
+
+class Endpoint:
+    """A running server of OpenAI's chat completions, such as the gateway itself."""
+
+    is_live = True
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        api_key: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        system: Sequence[str | PromptVariable] = (),
+        cache: Cache | None = None,
+    ) -> None:
+        self.name = f"{model} at {url}"
+        self._model = model
+        self._params = dict(params or {})
+        self._system = system
+        self._cache = cache
+        self._facts = ["answer", url, model, self._params, [str(each) for each in system]]
+        self._client = AsyncOpenAI(base_url=url, api_key=api_key or "none", max_retries=0)
+
+    async def answer(self, item: Item, repeat: int) -> Answer:
+        """Return the answer; transient failures are retried, at most three times."""
+        key = cache_key(*self._facts, item.id, item.prompt, list(item.history), repeat)
+        kept = self._cache.get(key, Answer) if self._cache else None
+        if kept is not None:
+            return kept
+        answer = await self._asked(item)
+        if self._cache and not answer.failure:
+            self._cache.put(key, answer)
+        return answer
+
+    async def _asked(self, item: Item) -> Answer:
+        wait_s = 1.0
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                response = await self._client.chat.completions.create(
+                    model=self._model,
+                    messages=messages_of(item, self._system),  # type: ignore[arg-type]
+                    **self._params,
+                )
+            except OpenAIError as error:
+                status = getattr(error, "status_code", None)
+                again = isinstance(error, APIConnectionError) or status in _RETRIED
+                if not again or attempt == _ATTEMPTS:
+                    return Answer(failure=f"{type(error).__name__}{f' {status}' if status else ''}")
+                asked = _retry_after(error)
+                if asked is not None and asked > _MAX_WAIT_S:
+                    return Answer(failure=f"{type(error).__name__} {status}, wait {asked:g} s")
+                await asyncio.sleep(wait_s if asked is None else asked)
+                wait_s *= 2.0
+                continue
+            if not response.choices:
+                return Answer(failure="the answer has no choices")
+            message = response.choices[0].message
+            calls = [call.model_dump() for call in message.tool_calls or []]
+            return Answer(message.content or "", tuple(map(dict, tool_calls_of(calls))))
+        raise AssertionError("the last attempt returns")
+
+
+class Translated:
+    """A variant whose provider LiteLLM translates."""
+
+    is_live = True
+
+    def __init__(self, upstream: Upstream, variant: Variant, cache: Cache | None) -> None:
+        self.name = f"{variant.model} at {upstream.name}"
+        key = resolve(upstream.api_key) if upstream.api_key else None
+        self._target = Target(
+            f"{upstream.provider}/{variant.model}",
+            upstream.base_url or None,
+            key,
+            upstream.total_timeout_s,
+        )
+        self._variant = variant
+        self._cache = cache
+
+    async def answer(self, item: Item, repeat: int) -> Answer:
+        """Return the answer of the provider."""
+        variant = self._variant
+        facts = [self._target.model, variant.params, variant.prompt_hash]
+        key = cache_key("answer", *facts, item.id, item.prompt, list(item.history), repeat)
+        kept = self._cache.get(key, Answer) if self._cache else None
+        if kept is not None:
+            return kept
+        messages = messages_of(item, _system(variant))
+        reply = await complete(self._target, messages, **variant.params)
+        answer = Answer(reply.text, failure=reply.failure and f"{reply.failure}: {reply.detail}")
+        if self._cache and not answer.failure:
+            self._cache.put(key, answer)
+        return answer
+
+
+def variant_of(word: str, config: LoadedConfig, cache: Cache | None) -> Candidate:
+    """Return the canary of the rollout `word`, or with `route:NAME` the control of a route."""
+    if word.startswith(_ROUTE):
+        route = config.routes.get(word.removeprefix(_ROUTE))
+        if route is None:
+            raise ConfigError(f"there is no route {word!r}; there are {one_of(config.routes)}")
+        variant = route.control
+    elif word in config.rollouts:
+        variant = config.rollouts[word].canary
+    else:
+        raise ConfigError(
+            f"there is no rollout {word!r} whose canary could be checked; there are "
+            f"{one_of(config.rollouts)}; `route:NAME` is a route's control"
+        )
+    upstream = config.upstreams[variant.upstream]
+    if upstream.kind == "litellm":
+        return Translated(upstream, variant, cache)
+    if upstream.kind != "openai":
+        raise ConfigError(
+            f"upstream {upstream.name!r} is of kind {upstream.kind}; a check asks upstreams of "
+            "kind openai and litellm: give the answers with --responses"
+        )
+    return Endpoint(
+        upstream.base_url,
+        variant.model,
+        api_key=resolve(upstream.api_key) if upstream.api_key else None,
+        params=variant.params,
+        system=_system(variant),
+        cache=cache,
+    )
+
+
+def messages_of(item: Item, system: Sequence[str | PromptVariable]) -> list[dict[str, str]]:
+    """Return the messages of a request, the variant's prompt first, as the gateway sends them."""
+    text = "".join(
+        part if isinstance(part, str) else item.tags.get(part.path[-1], part.default or "")
+        for part in system
+    )
+    history = [dict(turn) for turn in item.history]
+    head = [{"role": "system", "content": text}] if text else []
+    return [*head, *history, {"role": "user", "content": item.prompt}]
+
+
+def _system(variant: Variant) -> tuple[str | PromptVariable, ...]:
+    return variant.prompt_parts or ((variant.prompt_text,) if variant.prompt_text else ())
+
+
+def _read_responses(path: Path) -> dict[str, Answer]:
+    problems = RowProblems(path)
+    found: dict[str, Answer] = {}
+    for line, values in read_rows(path, problems):
+        name, response = values.get("id"), values.get("response")
+        if isinstance(name, bool) or not isinstance(name, str | int):
+            problems.add(line, "`id` is missing")
+        elif str(name) in found:
+            problems.add(line, f"id {name!r} stands twice")
+        elif not isinstance(response, str | None) or "error" in values:
+            found[str(name)] = Answer(failure="the recording says that it failed")
+        else:
+            try:
+                calls = tool_calls_of(values.get("tool_calls"))
+            except DataError as error:
+                problems.add(line, error.message)
+                continue
+            found[str(name)] = Answer(response or "", tuple(map(dict, calls)))
+    problems.raise_any()
+    if not found:
+        raise ConfigError(f"{path.name} holds no responses")
+    return found
+
+
+def _retry_after(error: OpenAIError) -> float | None:
+    if not isinstance(error, APIStatusError):
+        return None
+    try:
+        return max(0.0, float(error.response.headers["retry-after"]))
+    except (KeyError, ValueError):
+        return None
