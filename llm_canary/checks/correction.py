@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from llm_canary.checks.comparison import Limits
 from llm_canary.checks.outcome import Outcome
 from llm_canary.judging.calibrate import TrustReport
-from llm_canary.judging.labels import LabelSet, majority_grades
+from llm_canary.judging.labels import LabelSet, people_grades
 from llm_canary.judging.replay import response_hash
-from llm_canary.rubric.grades import Graded, NotGraded, Why, grade, score
+from llm_canary.rubric.checks import Checks
+from llm_canary.rubric.grades import score
 from llm_canary.rubric.load import LoadedRubric
 from llm_canary.stats.corrected import (
     MIN_STRATUM,
@@ -58,22 +59,13 @@ def _people(
     rubric: LoadedRubric, labels: LabelSet, outcomes: Sequence[Outcome]
 ) -> dict[str, float]:
     """Return item -> whether people pass the answer that was graded here."""
-    by_key = {(each.id, each.response_sha256): each for each in outcomes if each.passed is not None}
+    by_key = {(each.id, each.response_sha256) for each in outcomes if each.passed is not None}
+    checks = Checks(rubric.rubric, rubric.schemas)
     found: dict[str, float] = {}
     for item in labels.items:
-        outcome = by_key.get((item.sample.id, response_hash(item.sample.response)))
-        if outcome is None:
+        if (item.sample.id, response_hash(item.sample.response)) not in by_key:
             continue
-        grades: dict[str, Graded] = majority_grades(item, rubric.rubric.asked)
-        for criterion in rubric.rubric.criteria:
-            own = outcome.criteria.get(criterion.id)
-            if own is None:
-                continue
-            if own.why == Why.NOT_APPLICABLE:
-                grades[criterion.id] = NotGraded(Why.NOT_APPLICABLE)
-            elif criterion.kind == "check" and own.label:
-                grades[criterion.id] = grade(criterion, own.label)
-        passed = score(rubric.rubric, grades).passed
+        passed = score(rubric.rubric, people_grades(item, rubric.rubric, checks)).passed
         if passed is not None:
             found[item.sample.id] = float(passed)
     return found

@@ -56,7 +56,7 @@ class Item(NamedTuple):
 class Dataset:
     """A file that was checked once and is read again for each pass, so that it need not fit."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, frozen: bool = True) -> None:
         problems = RowProblems(path)
         seen: dict[bytes, int] = {}
         digest = hashlib.sha256()
@@ -78,6 +78,13 @@ class Dataset:
         self.name = path.stem
         self.hash = digest.hexdigest()  # of what the rows mean, not how they are written
         self._count = len(seen)
+        known = read_frozen(path) if frozen else None
+        if known is not None and known["hash"] != self.hash:
+            raise ConfigError(
+                f"{path.name} differs from its frozen version {known['version']} "
+                f"({known['hash'][:12]}, now {self.hash[:12]}); undo the change, or freeze a new "
+                f"version with `llm-canary dataset freeze {path.name}`"
+            )
 
     def __len__(self) -> int:
         return self._count
@@ -86,6 +93,38 @@ class Dataset:
         problems = RowProblems(self.path)
         for row in read_rows(self.path, problems):
             yield item_of(row)
+
+
+def frozen_path(path: Path) -> Path:
+    """Return the file beside a dataset that holds its version and hash."""
+    return path.with_name(f"{path.name}.frozen.json")
+
+
+def read_frozen(path: Path) -> dict[str, Any] | None:
+    """Return name, version, hash and rows of a frozen dataset, None when it is not frozen."""
+    file = frozen_path(path)
+    if not file.exists():
+        return None
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+        return {"version": int(known["version"]), "hash": str(known["hash"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ConfigError(f"{file.name} cannot be read; freeze the dataset again") from None
+
+
+def item_row(item: Item) -> dict[str, Any]:
+    """Return the row that an item is written as."""
+    row: dict[str, Any] = {"id": item.id}
+    if item.history:
+        row["messages"] = [*item.history, {"role": "user", "content": item.prompt}]
+    else:
+        row["prompt"] = item.prompt
+    for name in ("reference", "context", "conversation", "response"):
+        if getattr(item, name) is not None:
+            row[name] = getattr(item, name)
+    if item.tool_calls:
+        row["tool_calls"] = list(item.tool_calls)
+    return row | {f"{_TAG}{name}": value for name, value in item.tags.items()}
 
 
 def item_of(row: Row) -> Item:

@@ -38,6 +38,8 @@ COMMANDS = {
     "check": Lazy("llm_canary.cli.check", "check", "Grade a candidate by a rubric, as CI does."),
     "rubric": Lazy("llm_canary.cli.rubric", "rubric", "Lint, compare and test rubrics."),
     "judge": Lazy("llm_canary.cli.judge", "judge", "Find out whether a judge may be trusted."),
+    "review": Lazy("llm_canary.cli.review", "review", "Bring human labels in, and out."),
+    "dataset": Lazy("llm_canary.cli.dataset", "dataset", "Freeze, convert and draw datasets."),
     "db": Lazy("llm_canary.cli.db", "db", "Migrate or examine the database."),
 }
 

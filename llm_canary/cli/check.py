@@ -47,7 +47,8 @@ _FILE = click.Path(path_type=Path)
 @click.option("--model", help="The model to ask for at --endpoint.")
 @click.option("--baseline", metavar="FILE|run:NAME", help="An earlier run to compare with.")
 @click.option("--update-baseline", is_flag=True, help="Write this run to --baseline.")
-@click.option("--labels", type=_FILE, help="Human labels that show whether the judge is right.")
+@click.option("--labels", metavar="FILE|db",
+              help="Human labels that show whether the judge is right.")  # fmt: skip
 @click.option("--min-pass", type=click.FloatRange(0, 1), help="Smallest share of passes.")
 @click.option("--max-drop", type=click.FloatRange(0, 1), help="Largest drop against --baseline.")
 @click.option("--alpha", type=click.FloatRange(0.0001, 0.5), default=0.05, show_default=True)
@@ -109,8 +110,8 @@ def _request(options: dict[str, Any], cache: Cache) -> Request:
     from llm_canary.checks.dataset import Dataset  # noqa: PLC0415
     from llm_canary.checks.outcome import read_run  # noqa: PLC0415
     from llm_canary.checks.run import Request  # noqa: PLC0415
+    from llm_canary.cli.labels_database import labels_from  # noqa: PLC0415
     from llm_canary.judging.build import judges_of  # noqa: PLC0415
-    from llm_canary.judging.labels import read_labels  # noqa: PLC0415
     from llm_canary.rubric.load import rubric_of  # noqa: PLC0415
 
     for name in ("rubric", "dataset"):
@@ -122,7 +123,7 @@ def _request(options: dict[str, Any], cache: Cache) -> Request:
     rubric = rubric_of(options["rubric"], folder)
     if not rubric.rubric.criteria:
         raise click.UsageError(f"rubric {rubric.rubric.id} compares pairs; a check grades answers")
-    labels = read_labels(options["labels"], rubric) if options["labels"] else None
+    labels = labels_from(options["labels"], rubric) if options["labels"] else None
     if labels is not None and labels.is_pairwise:
         raise click.UsageError("--labels are of pairs; a check needs labels of single answers")
     baseline = None
@@ -189,7 +190,7 @@ def _from_file(options: dict[str, Any]) -> dict[str, Any]:
         "dataset": folder / entry.dataset,
         "min_pass": entry.min_pass,
         "max_drop": entry.max_drop,
-        "labels": folder / entry.labels if entry.labels else None,
+        "labels": str(folder / entry.labels) if entry.labels else None,
         "responses": folder / entry.responses if entry.responses else None,
         "baseline": str(folder / entry.baseline) if entry.baseline else None,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -13,8 +13,15 @@ from llm_canary.cli.grading_options import cost_cap, grading_options, progress
 from llm_canary.cli.output import Exit, json_option, print_facts, print_json, print_table
 
 if TYPE_CHECKING:
+    from llm_canary.judging.cache import Cache
     from llm_canary.judging.calibrate import TrustReport
+    from llm_canary.judging.drift import Look
+    from llm_canary.judging.grader import Grader
+    from llm_canary.judging.judgement import Judge
+    from llm_canary.judging.labels import LabelSet
+    from llm_canary.judging.probes import Probe
     from llm_canary.judging.trust import Subject
+    from llm_canary.rubric.load import LoadedRubric
     from llm_canary.stats.agreement import Coefficient
     from llm_canary.stats.corrected import Interval
 
@@ -22,8 +29,8 @@ _COLUMNS = ("about", "n", "agreement", "kappa", "AC1", "people", "alpha", "relat
 LABELS = click.option(
     "--labels",
     required=True,
-    type=click.Path(path_type=Path),
-    help="Human labels: JSONL, CSV or Parquet (docs/judges.md).",
+    metavar="FILE|db",
+    help="Human labels: JSONL, CSV or Parquet (docs/judges.md), or `db`: those of the database.",
 )
 
 
@@ -35,6 +42,7 @@ def judge() -> None:
 @judge.command()
 @grading_options
 @LABELS
+@click.option("--store", is_flag=True, help="Keep the report in the database.")
 @json_option
 @click.pass_context
 def calibrate(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:  # noqa: ANN401
@@ -67,39 +75,158 @@ def print_report(report: TrustReport) -> None:
     print_facts([("standing", str(report.standing)), *(("", text) for text in report.reasons)])
 
 
+@judge.command()
+@grading_options
+@LABELS
+@json_option
+def probe(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401
+    """Look for what moves a judge besides quality.
+
+    Labels of pairs: position, length, its own family, and kinds of pairs. Labels of single answers:
+    length, planted instructions, and asking again. Asks the judge anew: the cache is not used.
+    """
+    import msgspec  # noqa: PLC0415
+
+    found = asyncio.run(_probed(options, quiet=as_json))
+    if as_json:
+        print_json(msgspec.to_builtins(found))
+        return
+    columns = ("probe", "n", "tendency", "value", "meaning")
+    rows = [
+        [each.name, str(each.n), str(each.tendency), _gap(each), each.meaning] for each in found
+    ]
+    print_table(columns, rows)
+
+
+@judge.command()
+@grading_options
+@LABELS
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path(".canary/anchors.json"),
+    show_default=True,
+    help="The verdicts of the first look, with which later ones are compared.",
+)
+@json_option
+@click.pass_context
+def drift(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:  # noqa: ANN401
+    """Ask a judge again about a frozen set of labelled answers, and say whether it has moved.
+
+    The first look is recorded. Exits with 0 when the judge is stable, with 4 when it has moved.
+    """
+    import msgspec  # noqa: PLC0415
+
+    from llm_canary.judging.drift import Drift  # noqa: PLC0415
+
+    found = asyncio.run(_looked(options, quiet=as_json))
+    if found is None:
+        click.echo(f"recorded the first look in {options['record']}", err=as_json)
+        if as_json:
+            print_json({"drift": None, "look": 0})
+        return
+    if as_json:
+        print_json(msgspec.to_builtins(found))
+    else:
+        print_facts(
+            [
+                ("drift", str(found.drift)),
+                ("look", f"{found.look} (may spend alpha {found.alpha:.2g})"),
+                ("anchors", f"{found.anchors}, {found.changed} judged otherwise"),
+                ("p", f"{found.p_value:.2g}"),
+                *(("", text) for text in found.reasons),
+            ]
+        )
+    ctx.exit(int(Exit.DONE if found.drift is Drift.STABLE else Exit.UNTRUSTED))
+
+
 async def _calibrated(options: dict[str, Any], *, quiet: bool) -> TrustReport:
-    from llm_canary.errors import ConfigError  # noqa: PLC0415
-    from llm_canary.judging.build import judges_of  # noqa: PLC0415
     from llm_canary.judging.cache import Cache  # noqa: PLC0415
     from llm_canary.judging.calibrate import calibrate as run  # noqa: PLC0415
-    from llm_canary.judging.grader import Grader  # noqa: PLC0415
-    from llm_canary.judging.labels import read_labels  # noqa: PLC0415
+
+    asked = _asked(options)
+    cache = Cache(None if options["no_cache"] else options["cache"])
+    try:
+        grader = _grader(asked, options, cache)
+        with progress("judging", len(asked.labels.items), quiet=quiet) as note:
+            report = await run(asked.rubric, asked.labels, asked.judge, grader, note)
+    finally:
+        cache.close()
+    if options["store"]:
+        from llm_canary.cli.labels_database import store_calibration  # noqa: PLC0415
+
+        store_calibration(report)
+    return report
+
+
+async def _probed(options: dict[str, Any], *, quiet: bool) -> list[Probe]:
+    from llm_canary.judging.probes import probe_pairs, probe_single  # noqa: PLC0415
+
+    asked = _asked(options)
+    with progress("probing", len(asked.labels.items), quiet=quiet) as note:
+        if asked.labels.is_pairwise:
+            return await probe_pairs(asked.labels, asked.judge, note)
+        return await probe_single(asked.labels, _grader(asked, options, None), note)
+
+
+async def _looked(options: dict[str, Any], *, quiet: bool) -> Look | None:
+    from msgspec.structs import replace  # noqa: PLC0415
+
+    from llm_canary.judging.anchors import anchor_verdicts, people_verdicts  # noqa: PLC0415
+    from llm_canary.judging.drift import compare, read_anchors, write_anchors  # noqa: PLC0415
+
+    asked = _asked(options)
+    first = read_anchors(options["record"])
+    grader = _grader(asked, options, None)
+    with progress("judging", len(asked.labels.items), quiet=quiet) as note:
+        now = await anchor_verdicts(asked.labels, asked.judge, grader, note)
+    if first is None:
+        write_anchors(options["record"], now)
+        return None
+    look = compare(first, now, right=people_verdicts(asked.rubric, asked.labels))
+    write_anchors(options["record"], replace(first, looks=look.look))
+    return look
+
+
+class _Asked(NamedTuple):
+    """Who is asked about what."""
+
+    rubric: LoadedRubric
+    labels: LabelSet
+    judge: Judge
+
+
+def _asked(options: dict[str, Any]) -> _Asked:
+    from llm_canary.cli.labels_database import labels_from  # noqa: PLC0415
+    from llm_canary.errors import ConfigError  # noqa: PLC0415
+    from llm_canary.judging.build import judges_of  # noqa: PLC0415
     from llm_canary.rubric.load import rubric_of  # noqa: PLC0415
 
     if options["rubric"] is None:
         raise click.UsageError("name the rubric with --rubric")
     rubric = rubric_of(options["rubric"], Path())
-    labels = read_labels(options["labels"], rubric)
+    labels = labels_from(options["labels"], rubric)
     found = judges_of(options["judge"], rubric, Path(), labels=labels, url=options["judge_url"])
+    name = rubric.rubric.id
     if found.first is None:
-        raise ConfigError(f"rubric {rubric.rubric.id} needs no judge: a program decides all of it")
+        raise ConfigError(f"rubric {name} needs no judge: a program decides all of it")
     if labels.is_pairwise and rubric.rubric.pairwise is None:
-        raise ConfigError(
-            f"the labels are of pairs, and rubric {rubric.rubric.id} has no `pairwise:`"
-        )
-    cache = Cache(None if options["no_cache"] else options["cache"])
-    grader = Grader(
-        rubric,
-        found.first,
-        cache=cache,
-        cap=cost_cap(options["max_cost_usd"]),
-        offline=options["offline"],
-    )
-    try:
-        with progress("judging", len(labels.items), quiet=quiet) as note:
-            return await run(rubric, labels, found.first, grader, note)
-    finally:
-        cache.close()
+        raise ConfigError(f"the labels are of pairs, and rubric {name} has no `pairwise:`")
+    return _Asked(rubric, labels, found.first)
+
+
+def _grader(asked: _Asked, options: dict[str, Any], cache: Cache | None) -> Grader:
+    from llm_canary.judging.grader import Grader  # noqa: PLC0415
+
+    cap = cost_cap(options["max_cost_usd"])
+    offline = options["offline"]
+    return Grader(asked.rubric, asked.judge, cache=cache, cap=cap, offline=offline)
+
+
+def _gap(probe: Probe) -> str:
+    if probe.value is None:
+        return "-"
+    return f"{probe.value:+.3f} [{probe.lower:+.3f}, {probe.upper:+.3f}]"
 
 
 def _exit_code(report: TrustReport) -> Exit:

@@ -10,8 +10,6 @@ import argparse
 import sys
 from pathlib import Path
 
-CONTEXT_TOKENS = 512  # of one answer with its prompt
-
 
 def main() -> None:
     """Load the model, say where it answers, serve until standard input ends."""
@@ -19,6 +17,7 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--slots", type=int, required=True)
+    parser.add_argument("--context", type=int, required=True)
     parser.add_argument("--address-file", type=Path, required=True)
     options = parser.parse_args()
 
@@ -29,7 +28,7 @@ def main() -> None:
     params.model_alias = {options.file.name.split(".")[0].lower()}
     params.port = 0
     params.n_parallel = options.slots
-    params.n_ctx = options.slots * CONTEXT_TOKENS
+    params.n_ctx = options.slots * options.context
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = options.threads
     params.n_gpu_layers = 0
     # A cache of past prompts in main memory would grow to gigabytes for nothing.

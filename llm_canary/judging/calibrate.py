@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from llm_canary.judging.grader import Grader, Result
 from llm_canary.judging.judgement import Judge, JudgeVersion, Pair, Preference, Status
-from llm_canary.judging.labels import Labelled, LabelSet, majority_grades
+from llm_canary.judging.labels import Labelled, LabelSet, majority, people_grades
 from llm_canary.judging.pairwise import first_shown_won, reconcile
 from llm_canary.judging.trust import (
     OVERALL,
@@ -22,6 +22,7 @@ from llm_canary.judging.trust import (
     by_stratum,
     worst,
 )
+from llm_canary.rubric.checks import Checks
 from llm_canary.rubric.grades import Grade, Graded, score
 from llm_canary.rubric.load import LoadedRubric
 from llm_canary.rubric.schema import AskedCriterion, ChoiceCriterion, OrdinalCriterion
@@ -148,10 +149,7 @@ async def _single(
     rubric: LoadedRubric, labels: LabelSet, grader: Grader, note: Callable[[], None]
 ) -> _Found:
     asked = rubric.rubric.asked
-    people = {
-        (each.sample.id, each.sample.response): majority_grades(each, rubric.rubric.criteria)
-        for each in labels.items
-    }
+    checks = Checks(rubric.rubric, rubric.schemas)
     by_key = {(each.sample.id, each.sample.response): each for each in labels.items}
     failures: Counter[str] = Counter()
     rated: dict[str, list[Rated]] = {each.id: [] for each in asked}
@@ -163,9 +161,10 @@ async def _single(
             failures[str(result.failure)] += 1
             continue
         key = (result.sample.id, result.sample.response)
+        people = people_grades(by_key[key], rubric.rubric, checks)
         for criterion in asked:
-            _add(criterion, by_key[key], people[key][criterion.id], result, rated, sure)
-        human = score(rubric.rubric, _with_checks(people[key], result))
+            _add(criterion, by_key[key], people[criterion.id], result, rated, sure)
+        human = score(rubric.rubric, people)
         if human.passed is not None and result.score.passed is not None:
             tags = by_key[key].sample.tags
             overall.append(Rated(float(human.passed), float(result.score.passed), tags=tags))
@@ -206,7 +205,7 @@ def _add(
     raters: dict[str, float] = {}
     for label in item.labels:
         if label.criterion == criterion.id:
-            alone = majority_grades(item._replace(labels=(label,)), [criterion])[criterion.id]
+            alone = majority(item._replace(labels=(label,)), criterion)
             if isinstance(alone, Grade):
                 raters[label.rater] = code(alone)
     rated[criterion.id].append(Rated(code(human), code(judged), raters, item.sample.tags))
@@ -219,17 +218,6 @@ def _coder(criterion: AskedCriterion) -> Callable[[Grade], float]:
         labels = [option.label for option in criterion.options]
         return lambda grade: float(labels.index(grade.label))
     return lambda grade: grade.value
-
-
-def _with_checks(people: Mapping[str, Graded], result: Result) -> dict[str, Graded]:
-    """Return people's grades; what a program decides, or what does not apply, as it was found."""
-    asked = result.judgements[0].grades if result.judgements else {}
-    return {
-        name: people[name]
-        if name in people and (isinstance(people[name], Grade) or name in asked)
-        else given
-        for name, given in result.grades.items()
-    }
 
 
 def _probabilities(pairs: Sequence[tuple[float, float]]) -> Probabilities:

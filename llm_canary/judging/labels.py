@@ -22,11 +22,12 @@ import orjson
 from llm_canary.documents.rows import Row, RowProblems, read_rows
 from llm_canary.errors import ConfigError, DataError
 from llm_canary.judging.judgement import Preferred
+from llm_canary.rubric.checks import Checks, not_applicable
 from llm_canary.rubric.grades import Grade, Graded, NotGraded, Why, grade
 from llm_canary.rubric.load import LoadedRubric
 from llm_canary.rubric.prompt import CANNOT_ASSESS
 from llm_canary.rubric.sample import Sample
-from llm_canary.rubric.schema import Criterion, Label, OrdinalCriterion
+from llm_canary.rubric.schema import Criterion, Label, OrdinalCriterion, Rubric
 
 _PREFERRED = ("A", "B", "tie")
 _GOLD = "gold"
@@ -77,45 +78,68 @@ class LabelSet(NamedTuple):
 def read_labels(path: Path, rubric: LoadedRubric) -> LabelSet:
     """Return the labels of a file; raise ConfigError that names each row that is wrong."""
     problems = RowProblems(path)
-    items: dict[tuple[str, str], Labelled] = {}
-    digest = hashlib.sha256()
-    newest_s: float | None = None
+    items: list[Labelled] = []
     for row in read_rows(path, problems):
         try:
-            item = _item(row, rubric)
-            for label in item.labels:
-                newest_s = _later(newest_s, label.at)
+            items.append(_item(row, rubric))
         except DataError as error:
             problems.add(row.line, error.message)
-            continue
-        key = (item.sample.id, item.sample.response)
-        known = items.get(key)
-        items[key] = item if known is None else known._replace(labels=known.labels + item.labels)
-        digest.update(orjson.dumps([*key, item.labels], default=list))
     problems.raise_any()
     if not items:
         raise ConfigError(f"{path.name} holds no labels")
-    if len({item.responses is None for item in items.values()}) > 1:
+    if len({item.responses is None for item in items}) > 1:
         raise ConfigError(f"{path.name} mixes single answers and pairs; make two files of it")
-    return LabelSet(tuple(items.values()), digest.hexdigest(), newest_s)
+    return label_set(items)
 
 
-def majority_grades(item: Labelled, criteria: Iterable[Criterion]) -> dict[str, Graded]:
-    """Return what people say about a single answer: the majority, or the median level.
+def label_set(items: Iterable[Labelled]) -> LabelSet:
+    """Return the set of the items, with the labels of one answer put together."""
+    merged: dict[tuple[str, str], Labelled] = {}
+    newest_s: float | None = None
+    for item in items:
+        key = (item.sample.id, item.sample.response)
+        known = merged.get(key)
+        merged[key] = item if known is None else known._replace(labels=known.labels + item.labels)
+        for label in item.labels:
+            at_s = seconds(label.at)
+            newest_s = at_s if newest_s is None else max(newest_s, at_s or newest_s)
+    meaning = sorted((*key, sorted(map(str, item.labels))) for key, item in merged.items())
+    digest = hashlib.sha256(orjson.dumps(meaning)).hexdigest()
+    return LabelSet(tuple(merged.values()), digest, newest_s)
 
-    Where they are evenly divided there is no grade.
+
+def seconds(at: str | None) -> float | None:
+    """Return an ISO 8601 time as seconds since 1970, in UTC where it has no zone."""
+    if at is None:
+        return None
+    try:
+        found = datetime.fromisoformat(at)
+    except (TypeError, ValueError):
+        raise DataError(f"`at` is {at!r}; expected a time such as 2026-11-23T12:00:00Z") from None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
+def people_grades(item: Labelled, rubric: Rubric, checks: Checks) -> dict[str, Graded]:
+    """Return what people say about a single answer, and what no person has to decide.
+
+    The majority of the labels, or the median level; where people are evenly divided there is no
+    grade. Checks are run, and what does not apply is not asked of anybody.
     """
-    found: dict[str, Graded] = {}
-    for criterion in criteria:
-        labels = [each.label for each in item.labels if each.criterion == criterion.id]
-        given = [each for each in labels if each != CANNOT_ASSESS]
-        if not labels:
-            found[criterion.id] = NotGraded(Why.FAILED, "nobody graded it")
-        elif not given:
-            found[criterion.id] = NotGraded(Why.CANNOT_ASSESS)
-        else:
-            found[criterion.id] = _agreed(criterion, [grade(criterion, each) for each in given])
-    return found
+    grades = checks.grade(item.sample)
+    for criterion in rubric.asked:
+        grades[criterion.id] = not_applicable(criterion, item.sample) or majority(item, criterion)
+    return grades
+
+
+def majority(item: Labelled, criterion: Criterion) -> Graded:
+    """Return what most people say about one criterion."""
+    labels = [each.label for each in item.labels if each.criterion == criterion.id]
+    given = [each for each in labels if each != CANNOT_ASSESS]
+    if not labels:
+        return NotGraded(Why.FAILED, "nobody graded it")
+    if not given:
+        return NotGraded(Why.CANNOT_ASSESS)
+    return _agreed(criterion, [grade(criterion, each) for each in given])
 
 
 def label_rows(items: Iterable[Labelled]) -> Iterator[dict[str, Any]]:
@@ -162,6 +186,8 @@ def _item(row: Row, rubric: LoadedRubric) -> Labelled:
     if "responses" in values or "chars" in values:
         return _pair(sample, values)
     labels = tuple(_pointwise(values))
+    for label in labels:
+        seconds(label.at)
     known = {each.id: each for each in rubric.rubric.criteria}
     for label in labels:
         if label.criterion not in known:
@@ -209,6 +235,8 @@ def _pair(sample: Sample, values: Mapping[str, Any]) -> Labelled:
         labels.append(HumanLabel(_GOLD, "", _plain(values[_GOLD])))
     if not labels or any(label.label not in _PREFERRED for label in labels):
         raise DataError("a pair needs `human` or `gold` with labels A, B or tie")
+    for label in labels:
+        seconds(label.at)
     recorded = tuple(
         (str(each.get("judge")), str(each.get("order")), each.get("verdict"))
         for each in values.get("recorded_judges") or []
@@ -242,15 +270,3 @@ def _tags(value: object) -> dict[str, str]:
     if isinstance(value, list):  # a plain list of marks
         return {"kind": str(value[-1])} if value else {}
     return {}
-
-
-def _later(newest_s: float | None, at: str | None) -> float | None:
-    if at is None:
-        return newest_s
-    try:
-        found = datetime.fromisoformat(at)
-    except (TypeError, ValueError):
-        raise DataError(f"`at` is {at!r}; expected a time such as 2026-11-23T12:00:00Z") from None
-    if found.tzinfo is None:
-        found = found.replace(tzinfo=UTC)
-    return found.timestamp() if newest_s is None else max(newest_s, found.timestamp())

@@ -74,7 +74,7 @@ class ChatJudge:
     async def grade(self, sample: Sample, criteria: Sequence[AskedCriterion]) -> Judgement:
         """Return grades for the criteria, or why there are none."""
         messages = chat_messages(self._rubric, criteria, sample, _nonce())
-        schema = answer_schema(criteria)
+        schema = answer_schema(criteria, bounded=self._entry.schema_mode == "grammar")
         reply = await self._ask(messages, schema)
         spent, problem = _spent(reply), ""
         if not reply.failure:
@@ -143,7 +143,7 @@ class ChatJudge:
         params: dict[str, Any] = {"max_tokens": self._entry.max_tokens}
         if self._entry.temperature is not None:
             params["temperature"] = self._entry.temperature
-        if self._entry.schema_mode == "strict":
+        if self._entry.schema_mode in ("strict", "grammar"):
             named = {"name": "grades", "strict": True, "schema": schema}
             params["response_format"] = {"type": "json_schema", "json_schema": named}
         elif self._entry.schema_mode == "json":
@@ -229,7 +229,9 @@ class DecisionJudge:
 
 
 def _spent(reply: Reply) -> Spent:
-    return Spent(reply.calls, reply.tokens_in, reply.tokens_out, reply.cost_nanousd)
+    return Spent(
+        reply.calls, reply.tokens_in, reply.tokens_out, reply.cost_nanousd, reply.latency_s
+    )
 
 
 def _nonce() -> str:

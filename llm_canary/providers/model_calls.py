@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from time import perf_counter
 from typing import Any, NamedTuple
 
 from llm_canary.providers.litellm_bridge import litellm_library
@@ -26,6 +27,7 @@ class Reply(NamedTuple):
     tokens_out: int | None = None
     cost_nanousd: int | None = None
     calls: int = 1
+    latency_s: float | None = None  # of the last attempt
 
 
 class Target(NamedTuple):
@@ -84,6 +86,7 @@ def _where(target: Target) -> dict[str, Any]:
 async def _with_retries(found: Any, call: Any) -> Reply:  # noqa: ANN401 - a late library
     wait_s = 1.0
     for attempt in range(1, MAX_ATTEMPTS + 1):
+        began_s = perf_counter()
         try:
             reply: Reply = await call()
         except (found.Error, ValueError, TypeError, AssertionError) as error:
@@ -99,7 +102,7 @@ async def _with_retries(found: Any, call: Any) -> Reply:  # noqa: ANN401 - a lat
             await asyncio.sleep(wait_s if asked is None else asked)
             wait_s *= 2.0
         else:
-            return reply._replace(calls=attempt)
+            return reply._replace(calls=attempt, latency_s=perf_counter() - began_s)
     raise AssertionError("the last attempt returns")
 
 
@@ -127,7 +130,7 @@ def _chat_reply(found: Any, response: Any) -> Reply:  # noqa: ANN401 - litellm's
         cost_nanousd=_cost(found, response),
     )
     finish = getattr(choice, "finish_reason", None)
-    refusal = getattr(message, "refusal", None)
+    refusal = (getattr(message, "provider_specific_fields", None) or {}).get("refusal")
     if finish == "content_filter" or (refusal and not reply.text):
         return reply._replace(failure="refused", detail="content_filter" if finish else "refusal")
     if finish == "length":

@@ -25,6 +25,8 @@ from llm_canary.rubric.schema import (
 Messages = list[dict[str, str]]
 CANNOT_ASSESS = "cannot_assess"
 MAX_EXAMPLES = 6
+MAX_QUOTES = 3
+MAX_TEXT = 200  # characters, where lengths are bounded
 
 _SYSTEM = """\
 You grade one answer of an assistant by a fixed rubric. You do not answer the user yourself.
@@ -73,15 +75,21 @@ def chat_messages(
     ]
 
 
-def answer_schema(criteria: Sequence[AskedCriterion]) -> dict[str, Any]:
-    """Return the JSON schema of a chat judge's answer: evidence, reasoning, then the verdict."""
-    entries = [_entry_schema(each) for each in criteria]
+def answer_schema(criteria: Sequence[AskedCriterion], *, bounded: bool = False) -> dict[str, Any]:
+    """Return the JSON schema of a chat judge's answer: evidence, reasoning, then the verdict.
+
+    `bounded` limits its texts, which providers with a strict mode of their own refuse.
+    """
+    text = {"type": "string", "maxLength": MAX_TEXT} if bounded else {"type": "string"}
+    entries = [_entry_schema(each, text) for each in criteria]
     return {
         "type": "object",
         "properties": {
             "criteria": {
                 "type": "array",
                 "items": entries[0] if len(entries) == 1 else {"anyOf": entries},
+                "minItems": len(entries),
+                "maxItems": len(entries),
             },
             "injection_suspected": {"type": "boolean"},
         },
@@ -202,14 +210,14 @@ def _form(criteria: Sequence[AskedCriterion]) -> str:
     return f'Form of your answer\n{{"criteria": [\n{body}\n], "injection_suspected": false}}'
 
 
-def _entry_schema(criterion: AskedCriterion) -> dict[str, Any]:
+def _entry_schema(criterion: AskedCriterion, text: dict[str, Any]) -> dict[str, Any]:
     key, verdict, _ = _verdict(criterion)
     return {
         "type": "object",
         "properties": {
             "id": {"type": "string", "enum": [criterion.id]},
-            "evidence": {"type": "array", "items": {"type": "string"}},
-            "reasoning": {"type": "string"},
+            "evidence": {"type": "array", "items": text, "maxItems": MAX_QUOTES},
+            "reasoning": text,
             key: verdict,
         },
         "required": ["id", "evidence", "reasoning", key],

@@ -251,8 +251,10 @@ class JudgeEntry(Entry):
     )
     temperature: float | None = Field(default=None, ge=0, le=2, description="`chat`")
     max_tokens: int = Field(default=1500, ge=16, le=100_000, description="`chat`: of the answer")
-    schema_mode: Literal["strict", "json", "off"] = Field(
-        default="strict", description="`chat`: how JSON is asked for; `strict` sends the schema"
+    schema_mode: Literal["strict", "grammar", "json", "off"] = Field(
+        default="strict",
+        description="`chat`: how JSON is asked for; `strict` sends the schema, `grammar` also "
+        "bounds its texts, for servers that decode by it (llama.cpp, vLLM)",
     )
     framing: Literal["one_question_per_criterion"] = Field(
         default="one_question_per_criterion", description="`decision`"

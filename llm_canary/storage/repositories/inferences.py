@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime
+from hashlib import blake2b
+from heapq import nsmallest
+
 import msgspec
 from sqlalchemy import select
 from sqlmodel import Session, col
@@ -54,3 +59,30 @@ def to_event(row: Inference) -> InferenceEvent:
     values["terminal"] = Terminal(row.terminal)
     values["usage_source"] = UsageSource(row.usage_source)
     return InferenceEvent(at_s=row.at.timestamp(), **values)
+
+
+def with_content(
+    session: Session, *, route: str | None, since: datetime, limit: int
+) -> Iterator[tuple[str, str, str, dict[str, str]]]:
+    """Yield id, request, response and segments of completed inferences whose text is kept.
+
+    As the route's content policy left it, and in the order of a hash of the id, so that the first
+    N are a sample of all. The request is the body's `messages`, cut at the policy's limit.
+    """
+    query = select(col(Inference.id)).where(
+        col(Inference.at) >= since,
+        col(Inference.terminal) == Terminal.COMPLETED.value,
+        col(Inference.endpoint) == "chat.completions",
+        col(Inference.request_text).is_not(None),
+        col(Inference.response_text).is_not(None),
+    )
+    if route is not None:
+        query = query.where(col(Inference.route) == route)
+    digests = (
+        (blake2b(name.encode(), digest_size=8).digest(), name)
+        for name in session.execute(query).scalars()
+    )
+    for _, name in nsmallest(limit, digests):
+        row = session.get(Inference, name)
+        if row is not None and row.request_text is not None and row.response_text is not None:
+            yield row.id, row.request_text, row.response_text, row.segments

@@ -1,0 +1,139 @@
+"""Human labels and calibrations."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert as insert_postgresql
+from sqlalchemy.dialects.sqlite import insert as insert_sqlite
+from sqlmodel import Session, col
+
+from llm_canary.ids import uuid7
+from llm_canary.storage.models.grading import CalibrationRun, GradedSample, HumanLabel
+
+
+class StoredLabel(NamedTuple):
+    """One label with the answer that it is about."""
+
+    item_id: str
+    prompt: str
+    response: str
+    reference: str | None
+    context: str | None
+    tags: Mapping[str, Any]
+    rater: str
+    criterion: str
+    label: str | int | float | bool
+    at: datetime | None
+
+
+def add_labels(
+    session: Session, rubric_id: str, rubric_hash: str, labels: Iterable[StoredLabel]
+) -> int:
+    """Store labels, a person's later one in the place of an earlier one; return how many."""
+    insert = insert_sqlite if session.get_bind().dialect.name == "sqlite" else insert_postgresql
+    samples: dict[tuple[str, str], str] = {}
+    count = 0
+    for label in labels:
+        key = (label.item_id, _digest(label.response))
+        if key not in samples:
+            samples[key] = _sample(session, insert, label, key)
+        row = {
+            "id": uuid7(),
+            "sample_id": samples[key],
+            "rubric_id": rubric_id,
+            "rubric_hash": rubric_hash,
+            "criterion_id": label.criterion,
+            "rater": label.rater,
+            "label": json.dumps(label.label),
+            "labelled_at": label.at,
+        }
+        replaced = {name: row[name] for name in ("label", "labelled_at", "rubric_id")}
+        keys = ["sample_id", "rubric_hash", "criterion_id", "rater"]
+        session.execute(
+            insert(HumanLabel).values(row).on_conflict_do_update(index_elements=keys, set_=replaced)
+        )
+        count += 1
+    return count
+
+
+def labels_of(session: Session, rubric_id: str, rubric_hash: str) -> Iterator[StoredLabel]:
+    """Yield the labels that were given under this very text of the rubric."""
+    query = (
+        select(HumanLabel, GradedSample)
+        .join(GradedSample, col(GradedSample.id) == col(HumanLabel.sample_id))
+        .where(col(HumanLabel.rubric_id) == rubric_id, col(HumanLabel.rubric_hash) == rubric_hash)
+        .order_by(col(GradedSample.id), col(HumanLabel.id))
+    )
+    for label, sample in session.execute(query):
+        yield StoredLabel(
+            item_id=sample.item_id,
+            prompt=sample.prompt,
+            response=sample.response,
+            reference=sample.reference,
+            context=sample.context,
+            tags=sample.tags,
+            rater=label.rater,
+            criterion=label.criterion_id,
+            label=json.loads(label.label),
+            at=label.labelled_at,
+        )
+
+
+def add_calibration(session: Session, at: datetime, report: Mapping[str, Any]) -> None:
+    """Store what a calibration came to; `report` is a TrustReport as plain values."""
+    session.add(
+        CalibrationRun(
+            id=uuid7(),
+            at=at,
+            rubric_id=report["rubric"],
+            rubric_hash=report["rubric_hash"],
+            judge_id=report["judge"]["id"],
+            label_hash=report["label_hash"],
+            labelled=report["labelled"],
+            standing=report["standing"],
+            report=dict(report),
+        )
+    )
+
+
+def calibrations(session: Session, rubric_id: str, *, limit: int = 100) -> list[dict[str, Any]]:
+    """Return the latest calibrations of judges for a rubric, the newest first."""
+    query = (
+        select(CalibrationRun)
+        .where(col(CalibrationRun.rubric_id) == rubric_id)
+        .order_by(col(CalibrationRun.at).desc(), col(CalibrationRun.id).desc())
+        .limit(limit)
+    )
+    return [
+        {"at": row.at, "judge_id": row.judge_id, "standing": row.standing, "report": row.report}
+        for row in session.execute(query).scalars()
+    ]
+
+
+def _sample(session: Session, insert: Any, label: StoredLabel, key: tuple[str, str]) -> str:  # noqa: ANN401
+    row = {
+        "id": uuid7(),
+        "item_id": key[0],
+        "response_sha256": key[1],
+        "prompt": label.prompt,
+        "response": label.response,
+        "reference": label.reference,
+        "context": label.context,
+        "tags": dict(label.tags),
+    }
+    session.execute(insert(GradedSample).values(row).on_conflict_do_nothing())
+    query = select(col(GradedSample.id)).where(
+        col(GradedSample.item_id) == key[0], col(GradedSample.response_sha256) == key[1]
+    )
+    found: str = session.execute(query).scalar_one()
+    return found
+
+
+def _digest(response: str) -> str:
+    return hashlib.sha256(response.encode("utf-8", "surrogatepass")).hexdigest()
