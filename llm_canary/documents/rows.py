@@ -149,7 +149,8 @@ def _write_parquet(path: Path, rows: list[dict[str, Any]]) -> int:
         from pyarrow import parquet  # noqa: PLC0415
     except ImportError:
         raise ConfigError(_NO_PARQUET) from None
-    flat = [{name: _cell(value) for name, value in row.items()} for row in rows]
+    names = dict.fromkeys(name for row in rows for name in row)  # pyarrow would take the first's
+    flat = [{name: _cell(row.get(name)) for name in names} for row in rows]
     parquet.write_table(pa.Table.from_pylist(flat), path)
     return len(rows)
 

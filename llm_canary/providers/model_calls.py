@@ -11,6 +11,7 @@ from llm_canary.providers.litellm_bridge import litellm_library
 
 _RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
 MAX_ATTEMPTS = 4
+FIRST_WAIT_S = 1.0
 MAX_WAIT_S = 30.0
 _NANO = 1_000_000_000
 
@@ -84,7 +85,7 @@ def _where(target: Target) -> dict[str, Any]:
 
 
 async def _with_retries(found: Any, call: Any) -> Reply:  # noqa: ANN401 - a late library
-    wait_s = 1.0
+    wait_s = FIRST_WAIT_S
     for attempt in range(1, MAX_ATTEMPTS + 1):
         began_s = perf_counter()
         try:

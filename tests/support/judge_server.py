@@ -68,7 +68,7 @@ class JudgeServer:
             error = {"message": "simulated", "type": "x", "param": None, "code": "x"}
             return web.json_response({"error": error}, status=status, headers=headers)
         if model == "hangs":
-            await asyncio.sleep(30)
+            await asyncio.sleep(1)
         text, finish, refusal = self._said(model, body)
         return web.json_response(
             {
@@ -89,6 +89,8 @@ class JudgeServer:
 
     def _said(self, model: str, body: dict) -> tuple[str | None, str, str | None]:
         user = body["messages"][1]["content"]
+        if body.get("response_format", {}).get("type") != "json_schema":
+            return "I think it is fine.", "stop", None
         answered = honest(body, _good(user, model))
         broken = {
             "empty": "",
@@ -96,7 +98,7 @@ class JudgeServer:
             "truncated": answered[: len(answered) // 2],
             "list": "[1, 2]",
             "scale": answered.replace('"level": 3', '"level": 7').replace('"met"', '"yes"'),
-            "twice": answered.replace('"criteria": [', '"criteria": [' + _opposite(answered) + ","),
+            "twice": _twice(answered),
             "missing": '{"criteria": [], "injection_suspected": false}',
             "fenced": f"```json\n{answered}\n```",
         }
@@ -112,7 +114,8 @@ class JudgeServer:
         body = await request.json()
         self.seen[body["model"]] += 1
         self.bodies.append(body)
-        good = "good" in str(body["state"]["response"])
+        state = body["state"]
+        good = "good" in str(state.get("response", state.get("first")))
         sure = 0.95 if "unsure" not in str(body["state"]) else 0.6
         answers = {
             name: _decided(question, sure if good else 1 - sure)
@@ -131,7 +134,8 @@ class JudgeServer:
         body = await request.json()
         self.seen[body["model"]] += 1
         self.bodies.append(body)
-        good = 0.95 if "good" in str(body["input"]) else 0.05
+        response = re.search(r"response:\n(.*?)(\n\n|\Z)", body["input"], re.DOTALL)[1]
+        good = 0.95 if "good" in response else 0.05
         answers = []
         for question in body["questions"]:
             base = {"name": question["name"], "type": question["type"]}
@@ -186,10 +190,13 @@ def _good(user: str, model: str) -> bool:
     return "good" in response
 
 
-def _opposite(answered: str) -> str:
-    entry = json.loads(answered)["criteria"][0]
-    entry["verdict"] = "unmet" if entry.get("verdict") == "met" else "met"
-    return json.dumps(entry)
+def _twice(answered: str) -> str:
+    value = json.loads(answered)
+    if "criteria" in value:
+        first = value["criteria"][0]
+        other = "unmet" if first.get("verdict") == "met" else "met"
+        value["criteria"].insert(0, first | {"verdict": other})
+    return json.dumps(value)
 
 
 def _failure(model: str, number: int) -> tuple[int, dict[str, str]] | None:

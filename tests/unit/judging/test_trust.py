@@ -1,0 +1,259 @@
+"""Trust in judges: the figures of public human labels, and what must never be trusted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+
+from llm_canary.errors import ConfigError
+from llm_canary.judging.calibrate import TrustReport, calibrate
+from llm_canary.judging.drift import Anchors, Drift, compare
+from llm_canary.judging.grader import Grader
+from llm_canary.judging.labels import LabelSet, read_labels
+from llm_canary.judging.probes import Tendency, probe_pairs
+from llm_canary.judging.replay import ReplayJudge, read_recording, recorded_beside_labels
+from llm_canary.judging.trust import Rated, Standing, arms_differ, assess, by_stratum
+from llm_canary.rubric.load import parse_rubric, rubric_of
+from llm_canary.rubric.schema import TrustEntry
+
+DATA = Path(__file__).resolve().parents[2] / "data" / "human-labels"
+PAIRWISE = rubric_of("pairwise_preference", Path())
+TRUST = TrustEntry()
+
+
+@pytest.fixture(scope="module")
+def sets() -> dict[str, LabelSet]:
+    names = ("pandalm", "llmbar")
+    return {name: read_labels(DATA / f"{name}_pairwise.jsonl", PAIRWISE) for name in names}
+
+
+def recorded(labels: LabelSet, name: str) -> ReplayJudge:
+    return ReplayJudge(name, recorded_beside_labels(labels, name), PAIRWISE)
+
+
+def report_of(labels: LabelSet, name: str) -> TrustReport:
+    judge = recorded(labels, name)
+    return asyncio.run(calibrate(PAIRWISE, labels, judge, Grader(PAIRWISE, judge)))
+
+
+@pytest.mark.parametrize(
+    ("judge", "kappa", "agreement", "n"),
+    [("gpt-3.5-turbo", 0.4984, 0.7146, 501), ("pandalm-7b", 0.4521, 0.677, 514)],
+)
+def test_agreement_with_three_people(sets, judge, kappa, agreement, n):
+    [found] = report_of(sets["pandalm"], judge).subjects
+
+    assert found.n == n
+    assert found.kappa.value == pytest.approx(kappa, abs=0.0005)
+    assert found.agreement.value == pytest.approx(agreement, abs=0.0005)
+    assert found.human_kappa == pytest.approx(0.856, abs=0.005)
+    assert found.relative_kappa == pytest.approx(kappa / found.human_kappa, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("judge", "consistency", "accuracy", "n", "standing"),
+    [
+        ("gpt-4", 0.910, 0.822, 211, Standing.TRUSTED),
+        ("chatgpt", 0.645, 0.396, 211, Standing.UNTRUSTED),
+        ("palm2", 0.726, 0.690, 208, Standing.UNTRUSTED),
+        ("llama2", 0.776, 0.421, 210, Standing.UNTRUSTED),
+        ("falcon", 0.408, 0.528, 211, Standing.UNTRUSTED),
+    ],
+)
+def test_position_and_standing_on_objective_pairs(sets, judge, consistency, accuracy, n, standing):
+    report = report_of(sets["llmbar"], f"{judge}/vanilla")
+
+    assert report.position.pairs == n
+    assert report.position.consistency == pytest.approx(consistency, abs=0.001)
+    assert report.position.mean_accuracy == pytest.approx(accuracy, abs=0.001)
+    assert report.standing is standing
+
+
+def test_permuted_labels_are_no_agreement(sets):
+    rng = np.random.default_rng(1)
+    items = sets["pandalm"].items
+    kappas = []
+    for _ in range(5):
+        order = rng.permutation(len(items))
+        mixed = [
+            item._replace(labels=items[k].labels) for item, k in zip(items, order, strict=True)
+        ]
+        labels = sets["pandalm"]._replace(items=tuple(mixed))
+        kappas.append(report_of(labels, "gpt-3.5-turbo").subjects[0].kappa.value)
+
+    assert abs(float(np.mean(kappas))) < 0.05
+    assert report_of(labels, "gpt-3.5-turbo").standing is Standing.UNTRUSTED
+
+
+def test_too_few_labels_are_not_enough(sets):
+    labels = sets["llmbar"]._replace(items=sets["llmbar"].items[:60])
+
+    assert report_of(labels, "gpt-4/vanilla").standing is Standing.NOT_ENOUGH
+
+
+def test_probes_find_what_the_literature_found(sets):
+    judge = recorded(sets["llmbar"], "falcon/vanilla")
+    found = {each.name: each for each in asyncio.run(probe_pairs(sets["llmbar"], judge))}
+    strong = recorded(sets["llmbar"], "gpt-4/vanilla")
+    gpt4 = {each.name: each for each in asyncio.run(probe_pairs(sets["llmbar"], strong))}
+
+    assert found["position"].tendency is Tendency.SHOWN
+    assert found["position"].value == pytest.approx(0.277, abs=0.001)
+    assert found["length"].tendency is Tendency.SHOWN
+    assert gpt4["position"].tendency is Tendency.NONE
+
+
+def test_a_judge_that_errs_on_one_arm_only_is_found():
+    rng = np.random.default_rng(2)
+    rated = []
+    for k in range(400):
+        human = float(rng.random() < 0.5)
+        wrong = rng.random() < (0.05 if k % 2 else 0.35)
+        arm = "control" if k % 2 else "canary"
+        rated.append(Rated(human, 1 - human if wrong else human, tags={"arm": arm}))
+
+    pooled = assess("passed", rated, TRUST)
+    assert pooled.standing is Standing.TRUSTED  # a pooled kappa hides it
+    assert "arm=canary" in arms_differ(by_stratum(rated, TRUST))
+
+
+def test_labels_that_are_all_alike_prove_nothing():
+    assert assess("passed", [Rated(1.0, 1.0)] * 500, TRUST).standing is Standing.NOT_ENOUGH
+
+
+def test_levels_are_compared_by_their_distance():
+    near = [Rated(float(k % 4), float(min(3, k % 4 + (k % 3 == 0)))) for k in range(200)]
+    plain = assess("x", near, TRUST)
+    weighted = assess("x", near, TRUST, weights="quadratic", level="ordinal")
+
+    assert weighted.kappa.value > plain.kappa.value
+
+
+class TestDrift:
+    def anchors(self, wrong, **more):
+        verdicts = {str(k): str(k not in wrong) for k in range(100)}
+        return Anchors("labels", "judge", ("m-1",), verdicts, **more)
+
+    RIGHT = MappingProxyType({str(k): "True" for k in range(100)})
+
+    def test_the_same_verdicts_are_stable(self):
+        assert compare(self.anchors({1}), self.anchors({1}), right=self.RIGHT).drift is Drift.STABLE
+
+    def test_lost_anchors_are_drift(self):
+        found = compare(self.anchors(set()), self.anchors(set(range(12))), right=self.RIGHT)
+
+        assert found.drift is Drift.JUDGE_DRIFT
+        assert found.changed == 12
+
+    def test_another_model_is_a_change_of_the_system(self):
+        now = Anchors("labels", "judge", ("m-2",), self.anchors(set()).verdicts)
+
+        assert compare(self.anchors(set()), now, right=self.RIGHT).drift is Drift.SYSTEM_CHANGE
+
+    def test_other_anchors_are_refused(self):
+        now = Anchors("others", "judge", ("m-1",), {})
+        with pytest.raises(ConfigError, match="not those of the first look"):
+            compare(self.anchors(set()), now, right=self.RIGHT)
+
+    def test_a_year_of_looks_raises_few_false_alarms(self):
+        rng = np.random.default_rng(3)
+        alarms = 0
+        for _ in range(200):
+            first = self.anchors(set(np.flatnonzero(rng.random(100) < 0.2)))
+            for look in range(60):
+                now = self.anchors(set(np.flatnonzero(rng.random(100) < 0.2)))
+                looked = Anchors(
+                    first.label_hash, first.judge_id, first.reported_models, first.verdicts, look
+                )
+                if compare(looked, now, right=self.RIGHT).drift is Drift.JUDGE_DRIFT:
+                    alarms += 1
+                    break
+        assert alarms / 200 <= 0.10
+
+
+class TestFiles:
+    RUBRIC = parse_rubric("""\
+schema: llm_canary.rubric/v1
+id: r
+version: 1
+criteria:
+  - {id: right, kind: binary, requirement: x}
+  - {id: level, kind: ordinal, requirement: x, levels: [{value: 0, label: a, anchor: a}, {value: 1, label: b, anchor: a}]}
+""")
+
+    def write(self, tmp_path, *rows, name="labels.jsonl"):
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    def test_labels_of_one_answer_are_put_together(self, tmp_path):
+        row = {"id": "1", "prompt": "p", "response": "r"}
+        path = self.write(
+            tmp_path,
+            row
+            | {
+                "human": [
+                    {"rater": "x", "labels": {"right": "met", "level": 1}, "at": "2026-11-01"}
+                ]
+            },
+            row
+            | {
+                "human": [
+                    {"rater": "y", "labels": {"right": "unmet"}, "at": "2026-11-20T12:00:00Z"}
+                ]
+            },
+        )
+        labels = read_labels(path, self.RUBRIC)
+
+        assert len(labels.items) == 1
+        assert len(labels.items[0].labels) == 3
+        assert labels.newest_s == 1_795_176_000.0
+
+    def test_a_csv_has_one_label_a_row(self, tmp_path):
+        path = tmp_path / "labels.csv"
+        path.write_text(
+            "id,prompt,response,rater,criterion,label\n1,p,r,x,right,met\n1,p,r,x,level,1\n"
+        )
+        labels = read_labels(path, self.RUBRIC)
+
+        assert [(each.criterion, each.label) for each in labels.items[0].labels] == [
+            ("right", "met"),
+            ("level", "1"),
+        ]
+
+    @pytest.mark.parametrize(
+        ("row", "words"),
+        [
+            ({"prompt": "p"}, "`id` is missing"),
+            ({"id": "1"}, "no human labels"),
+            ({"id": "1", "human": [{"labels": {"wrong": "met"}}]}, "no criterion of r"),
+            ({"id": "1", "human": [{"labels": {"right": "maybe"}}]}, "neither met nor unmet"),
+            ({"id": "1", "human": [{"labels": {"level": 5}}]}, "none of the levels"),
+            ({"id": "1", "human": [{"labels": {"right": "met"}, "at": "soon"}]}, "expected a time"),
+            ({"id": "1", "responses": {"A": "x"}, "gold": "A"}, "A and B"),
+            ({"id": "1", "responses": {"A": "x", "B": "y"}, "gold": "C"}, "A, B or tie"),
+        ],
+    )
+    def test_a_wrong_row_is_named(self, tmp_path, row, words):
+        good = {"id": "0", "human": [{"labels": {"right": "met"}}]}
+        with pytest.raises(ConfigError, match=r"labels\.jsonl:2: ") as refused:
+            read_labels(self.write(tmp_path, good, row), self.RUBRIC)
+        assert words in str(refused.value)
+
+    @pytest.mark.parametrize(
+        ("row", "words"),
+        [
+            ({"labels": {}}, "`id` is missing"),
+            ({"id": "1"}, "expected `labels`"),
+            ({"id": "1", "order": "XY", "verdict": "A"}, "expected AB or BA"),
+        ],
+    )
+    def test_a_wrong_row_of_a_recording_is_named(self, tmp_path, row, words):
+        with pytest.raises(ConfigError, match=r"verdicts\.jsonl:1: ") as refused:
+            list(read_recording(self.write(tmp_path, row, name="verdicts.jsonl")))
+        assert words in str(refused.value)
