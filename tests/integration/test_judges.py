@@ -16,12 +16,14 @@ from llm_canary.judging.models import ChatJudge, DecisionJudge, judge_version
 from llm_canary.judging.pairwise import compare
 from llm_canary.judging.panel import Panel
 from llm_canary.providers import model_calls
+from llm_canary.providers.litellm_bridge import litellm_library
 from llm_canary.rubric.grades import Grade, NotGraded, Why
 from llm_canary.rubric.load import parse_rubric, rubric_of
 from llm_canary.rubric.sample import Sample
 from llm_canary.rubric.schema import JudgeEntry
 from tests.support.judge_server import JudgeServer
 
+RUNNER = asyncio.Runner()  # litellm keeps connections, and those belong to one event loop
 RUBRIC = rubric_of("helpfulness", Path())
 GOOD = Sample("1", "What is 2 + 2?", "a good answer")
 POOR = Sample("2", "What is 2 + 2?", "nothing of use")
@@ -31,6 +33,8 @@ POOR = Sample("2", "What is 2 + 2?", "nothing of use")
 def server():
     with JudgeServer() as server:
         yield server
+        RUNNER.run(litellm_library().close_clients())
+    RUNNER.close()
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +48,7 @@ def chat(server, model: str, rubric=RUBRIC, **more) -> ChatJudge:
 
 
 def grade(judge, sample=GOOD, rubric=RUBRIC) -> Judgement:
-    return asyncio.run(judge.grade(sample, rubric.rubric.asked))
+    return RUNNER.run(judge.grade(sample, rubric.rubric.asked))
 
 
 def test_an_honest_judge(server):
@@ -155,7 +159,7 @@ class TestPairs:
     PAIR = Pair(GOOD, "a good answer", "nothing of use")
 
     def run(self, judge, pair=PAIR):
-        return asyncio.run(compare(judge, pair))
+        return RUNNER.run(compare(judge, pair))
 
     def test_an_honest_judge_says_the_same_in_both_orders(self, server):
         found = self.run(chat(server, "honest"))
@@ -183,7 +187,7 @@ class TestPairs:
 
 class TestGrader:
     def one(self, grader, sample=GOOD, **more):
-        return asyncio.run(grader.grade(sample, **more))
+        return RUNNER.run(grader.grade(sample, **more))
 
     def test_checks_need_no_judge_and_judges_are_not_asked_what_does_not_apply(self, server):
         rubric = rubric_of("support_answer", Path())
@@ -238,7 +242,7 @@ class TestGrader:
             samples = [GOOD._replace(id=str(n)) for n in range(1000)]
             return [each async for each in grader.grade_all(samples, concurrency=4)]
 
-        results = asyncio.run(run())
+        results = RUNNER.run(run())
 
         assert len(results) == 1000
         assert all(each.failure is Status.PROVIDER_ERROR for each in results)
@@ -275,7 +279,7 @@ judges:
             samples = [GOOD._replace(id=str(n)) for n in range(40)]
             return [each async for each in grader.grade_all(samples, concurrency=1)]
 
-        results = asyncio.run(run())
+        results = RUNNER.run(run())
         refused = [each for each in results if each.failure is Status.BUDGET]
 
         assert len(results) - len(refused) == 5
@@ -303,7 +307,7 @@ class TestPanel:
     def vote(self, *members, weights, **more):
         named = {member.version.id: weight for member, weight in zip(members, weights, strict=True)}
         panel = Panel(members, named, RUBRIC, **more)
-        return panel, asyncio.run(panel.grade(GOOD, self.BINARY))
+        return panel, RUNNER.run(panel.grade(GOOD, self.BINARY))
 
     def test_weights_decide_not_heads(self):
         members = Fixed("a", "met"), Fixed("b", "unmet"), Fixed("c", "unmet")

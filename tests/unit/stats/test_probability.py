@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -53,7 +55,7 @@ def test_a_higher_threshold_keeps_fewer_and_is_right_more_often():
     curve = coverage_accuracy(np.abs(2 * TRUE - 1), (TRUE > 0.5) == OUTCOMES)
 
     assert curve[0].kept == 1.0
-    assert all(a.kept >= b.kept for a, b in zip(curve, curve[1:], strict=False))
+    assert all(a.kept >= b.kept for a, b in pairwise(curve))
     assert curve[-2].accuracy > curve[0].accuracy + 0.1
 
 
