@@ -23,6 +23,8 @@ from llm_canary.rubric.sample import Sample
 from llm_canary.rubric.schema import JudgeEntry
 from tests.support.judge_server import JudgeServer
 
+# litellm builds types late, and pydantic has something to say about them.
+pytestmark = pytest.mark.filterwarnings("ignore:Item .* using the `ReadOnly` qualifier")
 RUNNER = asyncio.Runner()  # litellm keeps connections, and those belong to one event loop
 RUBRIC = rubric_of("helpfulness", Path())
 GOOD = Sample("1", "What is 2 + 2?", "a good answer")
