@@ -58,9 +58,13 @@ class JudgeFacts(Struct, frozen=True):
 
 
 def compare(
-    graded: Sequence[Outcome], pairs: Pairs, limits: Limits, judge: JudgeFacts | None
-) -> list[Line]:
-    """Return the lines of the report, with Holm's p-values of those that are tested."""
+    graded: Sequence[Outcome],
+    pairs: Pairs,
+    limits: Limits,
+    judge: JudgeFacts | None,
+    must_pass_p: float,
+) -> tuple[list[Line], float]:
+    """Return the lines of the report and the p-value of must-pass criteria, all of them Holm's."""
     whole = _line("all", _passes(graded), _pair_passes(pairs), limits.alpha)
     if judge is not None:
         whole = replace(whole, corrected=judge.corrected, human=judge.human)
@@ -74,7 +78,7 @@ def compare(
             own = _passes(each for each in graded if each.segments.get(segment) == value)
             both = [pair for pair in pairs if pair[1].segments.get(segment) == value]
             lines.append(_line(f"{segment}={value}", own, _pair_passes(both), limits.alpha))
-    return _tested(lines, limits)
+    return _tested(lines, limits, must_pass_p)
 
 
 class _Pass(Struct, frozen=True):
@@ -136,26 +140,29 @@ def _line(
     )
 
 
-def _tested(lines: Sequence[Line], limits: Limits) -> list[Line]:
-    if limits.max_drop is None:
-        return list(lines)
+def _tested(lines: Sequence[Line], limits: Limits, must_pass_p: float) -> tuple[list[Line], float]:
     margin = limits.max_drop
     tested = [
         index
         for index, line in enumerate(lines)
         if line.drop is not None
+        and margin is not None
         and (limits.per_criterion or not line.name.startswith("criterion "))
     ]
-    p_values = holm(
+    *p_values, must_pass_p = holm(
         [
-            drop_p(
-                each.lost / each.effect, each.won / each.effect, each.paired / each.effect, margin
-            )
-            for each in (lines[index] for index in tested)
+            *(_drop_p(lines[index], margin) for index in tested if margin is not None),
+            must_pass_p,
         ]
     )
     adjusted = dict(zip(tested, p_values, strict=True))
-    return [
+    found = [
         replace(line, p_value=adjusted[index]) if index in adjusted else line
         for index, line in enumerate(lines)
     ]
+    return found, must_pass_p
+
+
+def _drop_p(line: Line, margin: float) -> float:
+    effect = line.effect
+    return drop_p(line.lost / effect, line.won / effect, line.paired / effect, margin)

@@ -82,14 +82,14 @@ def decide(
         for each in graded
         if (before := (baseline or {}).get(each.id)) is not None and before.passed is not None
     ]
-    lines = compare(graded, pairs, limits, judge)
     lost = [after.id for before, after in pairs if _regressed(before, after)]
     fixed = sum(_regressed(after, before) for before, after in pairs)
+    lines, must_pass_p = compare(graded, pairs, limits, judge, mcnemar_p(len(lost), fixed))
     draft = _Draft(limits, lines[0], counts, len(outcomes))
     draft.operational(had_baseline=baseline is not None, paired=len(pairs))
     if judge is not None and not judge.trusted:
         draft.note(CheckVerdict.UNTRUSTED, *(judge.reasons or ("the judge is not trusted",)))
-    draft.harm(lines, lost, fixed)
+    draft.harm(lines, lost, fixed, must_pass_p)
     draft.proof(lost, fixed)
     return Finding(
         verdict=draft.verdict,
@@ -138,7 +138,7 @@ class _Draft:
                     CheckVerdict.ERROR,
                     f"{count} of {self._total} items {what}; at most {MAX_FAILURES:.0%} may",
                 )
-        if self._total and not self._whole.n:
+        if not self._whole.n:
             self.note(CheckVerdict.ERROR, "no item was graded")
         if had_baseline and not paired and self._whole.n:
             self.note(CheckVerdict.ERROR, "the baseline has no item in common with this run")
@@ -146,7 +146,9 @@ class _Draft:
         if unsure > self._limits.max_cannot_assess * self._total:
             self.note(CheckVerdict.HOLD, f"{unsure} of {self._total} items could not be assessed")
 
-    def harm(self, lines: Sequence[Line], lost: Sequence[str], fixed: int) -> None:
+    def harm(
+        self, lines: Sequence[Line], lost: Sequence[str], fixed: int, must_pass_p: float
+    ) -> None:
         """Note what is shown to be too bad, all comparisons together at level alpha."""
         limits, alpha = self._limits, self._limits.alpha
         for line in lines:
@@ -157,7 +159,7 @@ class _Draft:
                     f"[{_points(line.drop.lower)}, {_points(line.drop.upper)}]; "
                     f"{_points(limits.max_drop or 0.0)} is allowed (p {line.p_value:.2g})",
                 )
-        if lost and mcnemar_p(len(lost), fixed) < alpha:
+        if lost and must_pass_p < alpha:
             self.note(
                 CheckVerdict.FAIL,
                 f"{len(lost)} items fail a must-pass criterion that they passed before"

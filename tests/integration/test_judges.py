@@ -24,7 +24,11 @@ from llm_canary.rubric.schema import JudgeEntry
 from tests.support.judge_server import JudgeServer
 
 # litellm builds types late, and pydantic has something to say about them.
-pytestmark = pytest.mark.filterwarnings("ignore:Item .* using the `ReadOnly` qualifier")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*`ReadOnly` qualifier.*"),
+    pytest.mark.filterwarnings("ignore:.*Accessing the.*attribute on the instance.*"),
+    pytest.mark.filterwarnings("ignore:.*conflict with protected namespace.*"),
+]
 RUNNER = asyncio.Runner()  # litellm keeps connections, and those belong to one event loop
 RUBRIC = rubric_of("helpfulness", Path())
 GOOD = Sample("1", "What is 2 + 2?", "a good answer")
