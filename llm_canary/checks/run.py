@@ -56,7 +56,7 @@ class Report(NamedTuple):
     run: Run
     finding: Finding
     trust: TrustReport | None
-    spent: Spent  # by judges, without what the cache saved
+    spent: Spent  # by judges, on labels and answers, without what the cache saved
     cached: int  # judgements that the cache saved
 
 
@@ -64,8 +64,9 @@ async def run_check(
     request: Request, now_s: float, note: Callable[[], None] = lambda: None
 ) -> Report:
     """Return the report of a check; `note` is called after each answer that was graded."""
-    judge, trust = await _trusted_judge(request)
-    running = _Running(request, _grader(request, judge), note)
+    graders: list[Grader] = []
+    judge, trust = await _trusted_judge(request, graders)
+    running = _Running(request, _grader(request, judge, graders), note)
     outcomes = await running.all_outcomes()
     if request.baseline is not None and request.confirm and request.candidate.is_live:
         outcomes = await running.confirmed(outcomes, request.baseline)
@@ -82,7 +83,8 @@ async def run_check(
         candidate=request.candidate.name,
         outcomes=tuple(outcomes),
     )
-    return Report(run, finding, trust, running.spent, running.cached)
+    spent = sum((each.spent for each in graders), Spent())
+    return Report(run, finding, trust, spent, sum(each.cached for each in graders))
 
 
 class _Running:
@@ -92,8 +94,6 @@ class _Running:
         self._request = request
         self._grader = grader
         self._note = note
-        self.spent = Spent()
-        self.cached = 0
 
     async def all_outcomes(self) -> list[Outcome]:
         """Return the outcome of each item, in the order of the dataset."""
@@ -138,10 +138,6 @@ class _Running:
             return replace(outcome, segments=dict(item.tags), conversation=item.conversation)
         sample = item.sample(answer.text, answer.tool_calls)
         result = await self._grader.grade(sample, repeat=number)
-        for judgement in result.judgements:
-            self.cached += judgement.is_cached
-            if not judgement.is_cached:
-                self.spent += judgement.spent
         self._note()
         return _outcome(item, result)
 
@@ -191,8 +187,9 @@ def _merged(attempts: Sequence[Outcome]) -> Outcome:
     return replace(typical, passed=passed, score=sum(scores) / len(scores) if scores else None)
 
 
-def _grader(request: Request, judge: Judge | None) -> Grader:
-    return Grader(
+def _grader(request: Request, judge: Judge | None, graders: list[Grader]) -> Grader:
+    """Return a grader, and keep it, so that what it spends is counted."""
+    grader = Grader(
         request.rubric,
         judge,
         escalate=request.judges.second,
@@ -200,27 +197,33 @@ def _grader(request: Request, judge: Judge | None) -> Grader:
         cap=request.cap,
         offline=request.offline,
     )
+    graders.append(grader)
+    return grader
 
 
-async def _trusted_judge(request: Request) -> tuple[Judge | None, TrustReport | None]:
+async def _trusted_judge(
+    request: Request, graders: list[Grader]
+) -> tuple[Judge | None, TrustReport | None]:
     """Return the judge, a panel with the weights that its members earned, and its calibration."""
-    first = request.judges.first
-    if first is None or request.labels is None:
+    first, labels = request.judges.first, request.labels
+    if first is None or labels is None:
         return first, None
+
+    async def calibrated(judge: Judge) -> TrustReport:
+        return await calibrate(request.rubric, labels, judge, _grader(request, judge, graders))
+
     if not request.judges.panel:
-        return first, await calibrate(
-            request.rubric, request.labels, first, _grader(request, first)
-        )
+        return first, await calibrated(first)
     weights = {}
     members = [first, *request.judges.panel]
     for member in members:
-        alone = await calibrate(request.rubric, request.labels, member, _grader(request, member))
+        alone = await calibrated(member)
         kappa = alone.subjects[0].kappa if alone.subjects else None
         weights[member.version.id] = max(0.0, kappa.lower) if kappa else 0.0
     judges = request.rubric.rubric.judges
     needed = judges.panel.min_members if judges and judges.panel else 1
     panel = Panel(members, weights, request.rubric, min_members=needed)
-    return panel, await calibrate(request.rubric, request.labels, panel, _grader(request, panel))
+    return panel, await calibrated(panel)
 
 
 def _judge_facts(

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from llm_canary.judging.bounded import each_bounded
 from llm_canary.judging.budget import Breaker, CostCap
 from llm_canary.judging.cache import Cache, cache_key
-from llm_canary.judging.judgement import Judge, Judgement, Status
+from llm_canary.judging.judgement import Judge, Judgement, Spent, Status
 from llm_canary.rubric.checks import Checks, not_applicable
 from llm_canary.rubric.grades import Grade, Graded, NotGraded, Score, Why, score
 from llm_canary.rubric.load import LoadedRubric
@@ -62,6 +62,8 @@ class Grader:
         self._offline = offline
         self._breakers: dict[str, Breaker] = {}
         self._seen = self._escalated = 0
+        self.spent = Spent()  # without what the cache saved
+        self.cached = 0  # judgements that the cache saved
 
     async def grade_all(
         self, samples: Iterable[Sample], *, repeat: int = 0, concurrency: int = CONCURRENCY
@@ -139,6 +141,7 @@ class Grader:
         )
         kept = self._cache.get(key, Judgement) if self._cache else None
         if kept is not None:
+            self.cached += 1
             return replace(kept, is_cached=True)
         if self._offline and judge.version.kind != "replay":
             detail = "not in the cache, and --offline asks nobody"
@@ -151,6 +154,7 @@ class Grader:
         if reserved is None:
             return Judgement(sample.id, version, Status.BUDGET, detail="the cost cap is reached")
         judgement = await judge.grade(sample, criteria)
+        self.spent += judgement.spent
         cost = judgement.spent.cost_nanousd
         self._cap.settle(reserved, 0 if judge.version.kind == "replay" else cost)
         breaker.note(failed=judgement.status in _OUTAGE)
