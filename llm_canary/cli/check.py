@@ -177,14 +177,16 @@ def _from_file(options: dict[str, Any]) -> dict[str, Any]:
     """Return what the entry of `checks:` says and the command line does not."""
     if options["name"] is None:
         return {}
-    config, name = _config(options), options["name"]
-    entry = config.file.checks.get(name)
+    from llm_canary.config.load import read_file  # noqa: PLC0415
+
+    file, name = read_file(options["config_path"]), options["name"]
+    entry = file.checks.get(name)
     if entry is None:
         from llm_canary.documents.problems import one_of  # noqa: PLC0415
 
-        known = one_of(config.file.checks)
+        known = one_of(file.checks)
         raise click.UsageError(f"there is no check {name!r}; expected {known}")
-    folder = config.path.parent
+    folder = options["config_path"].parent
     found: dict[str, Any] = {
         "rubric": entry.rubric,
         "dataset": folder / entry.dataset,

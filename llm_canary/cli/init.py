@@ -11,7 +11,7 @@ import click
 @click.argument("directory", type=click.Path(path_type=Path), default=Path())
 @click.option("--force", is_flag=True, help="Overwrite files that are there.")
 def init(directory: Path, force: bool) -> None:
-    """Write a commented canary.yaml and its prompts into DIRECTORY."""
+    """Write a commented canary.yaml, its prompts, and a rubric to check with into DIRECTORY."""
     from llm_canary.config.starter import starter_files  # noqa: PLC0415
 
     files = {directory / name: text for name, text in starter_files().items()}
@@ -25,5 +25,6 @@ def init(directory: Path, force: bool) -> None:
         path.write_text(text, encoding="utf-8")
         click.echo(f"wrote {path}")
     click.echo(
-        "next: export OPENAI_API_KEY=..., then `llm-canary config check` and `llm-canary serve`"
+        "next: `llm-canary check assistant`; export OPENAI_API_KEY=..., then `llm-canary config "
+        "check` and `llm-canary serve`"
     )

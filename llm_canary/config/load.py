@@ -13,7 +13,7 @@ from llm_canary.config import references
 from llm_canary.config.file import CanaryFile
 from llm_canary.config.rollout_spec import RolloutSpec
 from llm_canary.decision.plan import Plan
-from llm_canary.documents.document import Hints, read_document
+from llm_canary.documents.document import Document, Hints, read_document
 from llm_canary.documents.problems import Problems
 from llm_canary.documents.validate import Form, validate
 from llm_canary.routing.table import KeyRef, Route, Upstream
@@ -63,10 +63,7 @@ class LoadedConfig:
 def load(path: Path) -> LoadedConfig:
     """Return the configuration of the file `path`; raise ConfigError with every problem at once."""
     path = Path(path)
-    problems = Problems(path.name)
-    document = read_document(path, problems, _HINTS)
-    problems.line_of = document.line_of
-    file = validate(document, problems, _FORM)
+    document, file, problems = _read(path)
     resolved = references.resolve_all(
         file, path.parent, references.names_of(document.data), problems
     )
@@ -85,6 +82,21 @@ def load(path: Path) -> LoadedConfig:
         default_upstream=file.default_upstream,
         warnings=tuple(resolved.warnings),
     )
+
+
+def read_file(path: Path) -> CanaryFile:
+    """Return what the file says, without what it refers to: secrets need not be at hand."""
+    _, file, problems = _read(Path(path))
+    if problems:
+        raise problems.error()
+    return file
+
+
+def _read(path: Path) -> tuple[Document, CanaryFile, Problems]:
+    problems = Problems(path.name)
+    document = read_document(path, problems, _HINTS)
+    problems.line_of = document.line_of
+    return document, validate(document, problems, _FORM), problems
 
 
 def _hash(file: CanaryFile, resolved: references.Resolved) -> str:

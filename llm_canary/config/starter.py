@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 _CANARY_YAML = """\
 # llm-canary: which models your apps can ask for, and how a new version takes over.
 # Every key: docs/configuration.md. Check this file with: llm-canary config check
@@ -39,6 +41,14 @@ rollouts:
       # Apps that send no thumbs: show the metric, but do not wait for it.
       thumbs_up_rate: {kind: secondary}
 
+checks:
+  assistant: # llm-canary check assistant: graded by rubrics/assistant.yaml, as CI does it
+    rubric: assistant
+    dataset: datasets/assistant.jsonl
+    responses: responses/v1.jsonl # recorded answers; without this line name who is to be asked
+    min_pass: 80%
+    max_drop: 5%
+
 # Plans of your own add to the built-in `standard` or start from it:
 # plans:
 #   careful:
@@ -61,10 +71,73 @@ You are a helpful assistant. Answer in the language of the question, in at most 
 """
 
 
+_RUBRIC = """\
+# What a good answer is. These criteria need no judge; docs/rubrics.md has the others.
+schema: llm_canary.rubric/v1
+id: assistant
+version: 1 # raised with every change of the text
+scoring: {pass_threshold: 0.75}
+criteria:
+  - id: right
+    kind: check
+    weight: 3
+    must_pass: true
+    check: {type: similarity, measure: token_f1, min: 0.5} # like the reference
+  - id: short
+    kind: check
+    weight: 1
+    check: {type: length, unit: words, min: 1, max: 40}
+examples: # also the rubric's own test: llm-canary rubric test assistant
+  - prompt: "How many minutes are 3 hours?"
+    reference: "180 minutes"
+    response: "3 hours are 180 minutes."
+    labels: {right: met, short: met}
+  - prompt: "How many minutes are 3 hours?"
+    reference: "180 minutes"
+    response: "That depends on how you look at it."
+    labels: {right: unmet, short: met}
+"""
+_HOURS = range(2, 62)
+
+
 def starter_files() -> dict[str, str]:
-    """Return path -> text of a project that only needs OPENAI_API_KEY to be set."""
+    """Return path -> text of a project that only needs OPENAI_API_KEY to be set.
+
+    The recorded answers are made up, so that a check can be seen to pass (v1) and to fail (v2).
+    """
+    questions = [
+        {
+            "id": f"hours-{hours}",
+            "prompt": f"How many minutes are {hours} hours?",
+            "reference": f"{hours * 60} minutes",
+        }
+        for hours in _HOURS
+    ]
+    right = [f"{hours} hours are {hours * 60} minutes." for hours in _HOURS]
+    vague = "That depends on how you look at it."
+    answers = {
+        "v1": right,
+        "v2": [
+            vague if hours % 5 == 0 else text for hours, text in zip(_HOURS, right, strict=True)
+        ],
+    }
     return {
         "canary.yaml": _CANARY_YAML,
         "prompts/assistant/v1.md": _V1,
         "prompts/assistant/v2.md": _V2,
+        "rubrics/assistant.yaml": _RUBRIC,
+        "datasets/assistant.jsonl": _lines(questions),
+        **{
+            f"responses/{name}.jsonl": _lines(
+                [
+                    {"id": question["id"], "response": text}
+                    for question, text in zip(questions, texts, strict=True)
+                ]
+            )
+            for name, texts in answers.items()
+        },
     }
+
+
+def _lines(rows: list[dict[str, str]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)

@@ -63,7 +63,9 @@ def test_the_tour_of_the_readme_runs_as_printed(
             for line in [tour[1], *tour[3:]]:
                 if "ID" not in line:
                     done = server.cli(*line)
-                    assert done.returncode == 0, (line, done.stdout, done.stderr)
+                    # The second answers are made to fail the check.
+                    expected = 1 if "responses/v2.jsonl" in line else 0
+                    assert done.returncode == expected, (line, done.stdout, done.stderr)
         answer = namespace["answer"]
 
     assert answer.choices[0].message.content == "It is on its way."  # type: ignore[attr-defined]
