@@ -52,6 +52,10 @@ format: $(VENV)/.dev ## format and fix what can be fixed
 
 docs: $(VENV)/.dev ## renew the generated tables of docs/
 	@$(BIN)/python -m llm_canary.config.reference docs/configuration.md
+	@$(BIN)/python -m llm_canary.rubric.reference docs/rubrics.md
+
+judges: $(VENV)/.dev ## compare recorded judges with people on public labels; renews docs/judges.md (a minute)
+	@$(BIN)/python -m tests.statistics.judge_report
 
 simulate: $(VENV)/.dev ## the full-length simulations behind docs/statistics.md, an hour each (SEEDS="1 2 3" PART=.2)
 	@mkdir -p $(dir $(FIGURES)) && failed=0; for seed in $(SEEDS); do \
@@ -84,4 +88,4 @@ build: $(VENV)/.dev ## build the wheel and the source distribution into dist/
 clean: ## remove the environment and caches
 	@rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .conformance
 
-.PHONY: help demo serve test check format docs simulate crash conformance ledger lock build clean
+.PHONY: help demo serve test check format docs judges simulate crash conformance ledger lock build clean

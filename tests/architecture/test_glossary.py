@@ -8,10 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from llm_canary.checks.outcome import Ended
+from llm_canary.checks.verdict import CheckVerdict
 from llm_canary.decision.engine import Verdict
 from llm_canary.decision.gates import GateStatus
 from llm_canary.decision.plan import MetricKind
+from llm_canary.judging.drift import Drift
+from llm_canary.judging.judgement import Status
+from llm_canary.judging.probes import Tendency
+from llm_canary.judging.trust import Standing
 from llm_canary.routing.table import Role
+from llm_canary.rubric.grades import Why
 from llm_canary.storage.repositories.rollouts import State
 from llm_canary.telemetry.events import Terminal
 
@@ -64,7 +71,13 @@ def test_no_name_uses_a_word_that_the_glossary_replaces():
     assert used == []
 
 
-@pytest.mark.parametrize("choice", [Verdict, GateStatus, MetricKind, Role, State, Terminal])
+CHOICES = (
+    *(Verdict, GateStatus, MetricKind, Role, State, Terminal),
+    *(CheckVerdict, Drift, Ended, Standing, Status, Tendency, Why),
+)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
 def test_the_words_that_users_read_are_explained(choice):
     explained = set(re.findall(r"\w+", GLOSSARY.lower()))
 

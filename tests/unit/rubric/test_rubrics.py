@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from llm_canary.resources import resource_dir
 from llm_canary.rubric.diff import diff
 from llm_canary.rubric.lint import family, lint
 from llm_canary.rubric.load import find_rubric, load_rubric, parse_rubric, rubric_of
+from llm_canary.rubric.reference import renew
 
 MINIMAL = """\
 schema: llm_canary.rubric/v1
@@ -311,3 +313,18 @@ def test_a_rubric_of_the_project_goes_before_a_shipped_one(tmp_path):
 def test_the_id_is_the_name_of_the_file(write):
     with pytest.raises(ConfigError, match="'rubric' is not the file's name; expected 'other'"):
         load_rubric(write(MINIMAL, "other"))
+
+
+PAGE = Path(__file__).parents[3] / "docs" / "rubrics.md"
+
+
+def test_the_reference_of_the_page_is_up_to_date():
+    page = PAGE.read_text()
+
+    assert renew(page) == page, "run: python -m llm_canary.rubric.reference docs/rubrics.md"
+
+
+def test_the_example_of_the_page_loads_without_findings():
+    (text,) = re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+
+    assert lint(parse_rubric(text)) == []
