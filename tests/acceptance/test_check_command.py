@@ -42,7 +42,7 @@ def project(request, tmp_path_factory):
     project = GradedProject(tmp_path_factory.mktemp(request.param), request.param, noise=0.02)
     project.build("main", 0.92, seed=1)
     project.build("same", 0.92, seed=1, like="main")
-    project.build("worse", 0.82, seed=2)
+    project.build("worse", 0.92, seed=1, broken=0.11)  # ten points
     project.labels(300, seed=3)
     made = check(
         project.folder, request.param, "--responses", "main.jsonl",

@@ -36,12 +36,19 @@ class GradedProject:
         self._write("data.jsonl", self._rows)
         self._verdicts: list[dict] = []
 
-    def build(self, name: str, quality: float, *, seed: int, like: str | None = None) -> Path:
-        """Write the answers of a build; of each a share `quality` is good. `like`: the same answers."""
-        draw = random.Random(seed)
+    def build(
+        self, name: str, quality: float, *, seed: int, like: str | None = None, broken: float = 0.0
+    ) -> Path:
+        """Write a build's answers, of which a share `quality` is good.
+
+        The seed says which; of a build of the same seed a share `broken` is poor besides. `like`: the
+        very same answers as that build.
+        """
+        draw, breaks = random.Random(seed), random.Random(seed + 1)
         rows = []
         for row in self._rows:
             good = draw.random() < quality
+            good = good and breaks.random() >= broken
             text = '{"a": 1}' if good else "I promise it is fine. " * 60
             mark = like or name
             rows.append(
