@@ -43,6 +43,11 @@ class Candidate(Protocol):
         ...
 
     @property
+    def model(self) -> str | None:
+        """Which model answers, as its provider names it; None where nobody says."""
+        ...
+
+    @property
     def is_live(self) -> bool:
         """Whether asking again may give another answer."""
         ...
@@ -56,6 +61,7 @@ class Recorded:
     """Answers from a file of responses, or from the dataset itself."""
 
     is_live = False
+    model: str | None = None
 
     def __init__(self, path: Path | None) -> None:
         self.name = path.name if path else "the dataset's responses"
@@ -86,7 +92,7 @@ class Endpoint:
         cache: Cache | None = None,
     ) -> None:
         self.name = f"{model} at {url}"
-        self._model = model
+        self.model: str | None = model
         self._params = dict(params or {})
         self._system = system
         self._cache = cache
@@ -109,7 +115,7 @@ class Endpoint:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 response = await self._client.chat.completions.create(
-                    model=self._model,
+                    model=str(self.model),
                     messages=messages_of(item, self._system),  # type: ignore[arg-type]
                     **self._params,
                 )
@@ -146,6 +152,7 @@ class Translated:
             key,
             upstream.total_timeout_s,
         )
+        self.model: str | None = variant.model
         self._variant = variant
         self._cache = cache
 

@@ -72,7 +72,10 @@ def as_markdown(report: Report) -> str:
     finding, run = report.finding, report.run
     head = f"### llm-canary check: {str(finding.verdict).upper()} ({run.rubric}, {run.candidate})"
     reasons = [f"- {_md(reason)}" for reason in finding.reasons]
-    rows = ["| | n | raw | corrected | baseline | drop | p |", "|---|---|---|---|---|---|---|"]
+    rows = [
+        "| | n | raw | corrected | people | baseline | drop | p |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     rows += [f"| {' | '.join(_md(cell) for cell in line_cells(line))} |" for line in finding.lines]
     facts = [f"- {name}: {_md(value)}" for name, value in facts_of(report)]
     return "\n".join([head, "", *reasons, "", *rows, "", *facts, ""])
@@ -122,6 +125,7 @@ def line_cells(line: Line) -> list[str]:
         str(line.n),
         "-" if line.raw is None else share_text(line.raw),
         "-" if line.corrected is None else share_text(line.corrected),
+        "-" if line.human is None else share_text(line.human),
         "-" if line.baseline is None else f"{line.baseline:.1%}",
         "-" if line.drop is None else drop_text(line.drop, scale=100.0, unit=" pp"),
         "-" if line.p_value is None else f"{line.p_value:.2g}",
@@ -156,7 +160,9 @@ def _suite(root: ET.Element, name: str, report: Report, line: Line | None) -> No
     if line is not None:
         properties = ET.SubElement(suite, "properties")
         for key, value in zip(
-            ("n", "raw", "corrected", "baseline", "drop", "p"), line_cells(line)[1:], strict=True
+            ("n", "raw", "corrected", "people", "baseline", "drop", "p"),
+            line_cells(line)[1:],
+            strict=True,
         ):
             ET.SubElement(properties, "property", name=key, value=_xml(value))
         ET.SubElement(properties, "property", name="verdict", value=str(report.finding.verdict))

@@ -21,11 +21,12 @@ from llm_canary.cli.output import (
 
 if TYPE_CHECKING:
     from llm_canary.checks.candidate import Candidate
+    from llm_canary.checks.outcome import Run
     from llm_canary.checks.run import Report, Request
     from llm_canary.config.load import LoadedConfig
     from llm_canary.judging.cache import Cache
 
-_COLUMNS = ("", "n", "raw", "corrected", "baseline", "drop", "p")
+_COLUMNS = ("", "n", "raw", "corrected", "people", "baseline", "drop", "p")
 _RUNS = Path(".canary/runs")
 _STDOUT = "-"
 _MAX_FAILED = 10
@@ -64,6 +65,8 @@ _FILE = click.Path(path_type=Path)
               help="Write the whole report as JSON; without FILE to standard output.")  # fmt: skip
 @click.option("--md", type=_FILE, help="Write a summary in Markdown here.")
 @click.option("--github", is_flag=True, help="Print annotations, and add to the step summary.")
+@click.option("--record", is_flag=True,
+              help="Store what it came to, for the rollout's `preflight`.")  # fmt: skip
 @click.option("--on-hold", type=click.Choice(["fail", "pass"]), default="fail", show_default=True,
               help="pass: exit with 0 where too few items were there to tell.")  # fmt: skip
 @click.pass_context
@@ -78,8 +81,12 @@ def check(ctx: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - as c
 
     NAME is an entry of `checks:` in canary.yaml; what is given here wins over it.
     """  # noqa: D301, E501 - \b keeps click from joining the lines
+    if options["record"] and (options["name"] is None or options["candidate"] is None):
+        raise click.UsageError("--record needs a check by its NAME, and --candidate ROLLOUT")
     report = asyncio.run(_run(options))
     _write(report, options)
+    if options["record"]:
+        _record(report, options)
     code = _exit_code(report, options)
     ctx.exit(code)
 
@@ -108,10 +115,10 @@ async def _run(options: dict[str, Any]) -> Report:
 def _request(options: dict[str, Any], cache: Cache) -> Request:
     from llm_canary.checks.comparison import Limits  # noqa: PLC0415
     from llm_canary.checks.dataset import Dataset  # noqa: PLC0415
-    from llm_canary.checks.outcome import read_run  # noqa: PLC0415
     from llm_canary.checks.run import Request  # noqa: PLC0415
-    from llm_canary.cli.labels_database import labels_from  # noqa: PLC0415
+    from llm_canary.cli.grading_database import labels_from  # noqa: PLC0415
     from llm_canary.judging.build import judges_of  # noqa: PLC0415
+    from llm_canary.rubric.lint import family, lint  # noqa: PLC0415
     from llm_canary.rubric.load import rubric_of  # noqa: PLC0415
 
     for name in ("rubric", "dataset"):
@@ -126,18 +133,25 @@ def _request(options: dict[str, Any], cache: Cache) -> Request:
     labels = labels_from(options["labels"], rubric) if options["labels"] else None
     if labels is not None and labels.is_pairwise:
         raise click.UsageError("--labels are of pairs; a check needs labels of single answers")
-    baseline = None
-    if options["baseline"] is not None:
-        path = _baseline_path(options["baseline"])
-        if path.exists() or not options["update_baseline"]:
-            baseline = read_run(path)
-            _same_rubric(baseline.rubric_hash, rubric.content_hash, path)
+    baseline = _baseline(options, rubric.content_hash)
+    candidate = _candidate(options, cache)
+    families = {family(candidate.model)} if candidate.model else set()
+    for finding in lint(rubric, families=families) if options["judge"] == "primary" else ():
+        if "its own family" in finding.text:
+            click.echo(f"warning: {finding.text}", err=True)
     segments = tuple(each.strip() for each in options["segments"].split(",") if each.strip())
     return Request(
         rubric=rubric,
         dataset=Dataset(options["dataset"]),
-        candidate=_candidate(options, cache),
-        judges=judges_of(options["judge"], rubric, folder, labels=labels, url=options["judge_url"]),
+        candidate=candidate,
+        judges=judges_of(
+            options["judge"],
+            rubric,
+            folder,
+            labels=labels,
+            url=options["judge_url"],
+            families=families,
+        ),
         limits=Limits(
             min_pass=options["min_pass"],
             max_drop=options["max_drop"] if baseline is not None else None,
@@ -211,13 +225,23 @@ def _baseline_path(word: str) -> Path:
     return _RUNS / f"{word.removeprefix('run:')}.json" if word.startswith("run:") else Path(word)
 
 
-def _same_rubric(before: str, now: str, path: Path) -> None:
-    if before != now:
+def _baseline(options: dict[str, Any], rubric_hash: str) -> Run | None:
+    from llm_canary.checks.outcome import read_run  # noqa: PLC0415
+
+    if options["baseline"] is None:
+        return None
+    path = _baseline_path(options["baseline"])
+    if options["update_baseline"] and not path.exists():
+        return None
+    run = read_run(path)
+    if run.rubric_hash != rubric_hash:
         raise CommandFailed(
             f"the baseline {path} was graded by another text of the rubric "
-            f"({before[:12]}, now {now[:12]}); make it again with --update-baseline",
+            f"({run.rubric_hash[:12]}, now {rubric_hash[:12]}); remove it, and make it again with "
+            "--update-baseline",
             Exit.OPERATIONAL,
         )
+    return run
 
 
 def _write(report: Report, options: dict[str, Any]) -> None:
@@ -268,6 +292,17 @@ def _print(report: Report) -> None:
 def _to_file(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+
+
+def _record(report: Report, options: dict[str, Any]) -> None:
+    from llm_canary.checks.report import as_json  # noqa: PLC0415
+    from llm_canary.cli.grading_database import store_check  # noqa: PLC0415
+    from llm_canary.rollout.preflight import variant_identity  # noqa: PLC0415
+
+    spec = _config(options).rollouts.get(options["candidate"])
+    if spec is None:
+        raise click.UsageError("--record needs a rollout as --candidate")
+    store_check(options["name"], variant_identity(spec.canary), as_json(report))
 
 
 def _exit_code(report: Report, options: dict[str, Any]) -> int:

@@ -153,7 +153,7 @@ async def _calibrated(options: dict[str, Any], *, quiet: bool) -> TrustReport:
     finally:
         cache.close()
     if options["store"]:
-        from llm_canary.cli.labels_database import store_calibration  # noqa: PLC0415
+        from llm_canary.cli.grading_database import store_calibration  # noqa: PLC0415
 
         store_calibration(report)
     return report
@@ -197,7 +197,7 @@ class _Asked(NamedTuple):
 
 
 def _asked(options: dict[str, Any]) -> _Asked:
-    from llm_canary.cli.labels_database import labels_from  # noqa: PLC0415
+    from llm_canary.cli.grading_database import labels_from  # noqa: PLC0415
     from llm_canary.errors import ConfigError  # noqa: PLC0415
     from llm_canary.judging.build import judges_of  # noqa: PLC0415
     from llm_canary.rubric.load import rubric_of  # noqa: PLC0415

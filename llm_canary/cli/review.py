@@ -28,7 +28,7 @@ def import_(*, file: Path, rubric: str, as_json: bool) -> None:
     A person's label about an answer replaces their earlier one. A file with a wrong row is refused
     as a whole, so that it can be corrected and given again.
     """
-    from llm_canary.cli.labels_database import store_labels  # noqa: PLC0415
+    from llm_canary.cli.grading_database import store_labels  # noqa: PLC0415
     from llm_canary.judging.labels import read_labels  # noqa: PLC0415
     from llm_canary.rubric.load import rubric_of  # noqa: PLC0415
 
@@ -49,7 +49,7 @@ def import_(*, file: Path, rubric: str, as_json: bool) -> None:
 @json_option
 def export(*, file: Path, rubric: str, as_json: bool) -> None:
     """Write the labels that were given under this text of the rubric, one a row."""
-    from llm_canary.cli.labels_database import DATABASE, labels_from  # noqa: PLC0415
+    from llm_canary.cli.grading_database import DATABASE, labels_from  # noqa: PLC0415
     from llm_canary.documents.rows import write_rows  # noqa: PLC0415
     from llm_canary.judging.labels import label_rows  # noqa: PLC0415
     from llm_canary.rubric.load import rubric_of  # noqa: PLC0415

@@ -160,7 +160,10 @@ class RolloutEntry(Entry):
         description="`control`: answers what the canary fails before its first byte, which still "
         "counts as the canary's failure",
     )
-    preflight: list[Name] = Field(default=[], description="`checks` that must be green first")
+    preflight: list[Name] = Field(
+        default=[],
+        description="`checks` that must have passed this canary first (`check NAME --record`)",
+    )
     eligible: dict[Name, Eligible] = Field(
         default={},
         description="segment -> allowed values or {min, max}; everyone else stays on control",

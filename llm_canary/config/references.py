@@ -262,7 +262,7 @@ class _Resolver:
             outcomes=outcomes,
             rollout=(path, entry, rubrics),
         )
-        self._warn(name, plan, entry)
+        self._warn(name, plan)
         self.out.rollouts[name] = RolloutSpec(
             name=name,
             route=entry.route,
@@ -283,7 +283,7 @@ class _Resolver:
             wrong = f"min {rule.min:g} is larger than max {rule.max:g}"
             self._problems.add(path, wrong, expected="min <= max")
 
-    def _warn(self, name: str, plan: Plan, entry: RolloutEntry) -> None:
+    def _warn(self, name: str, plan: Plan) -> None:
         gates = [
             gate
             for stage in plan.stages
@@ -297,10 +297,6 @@ class _Resolver:
                     f"rollouts.{name}: gate {metric} has no data in this release, so the rollout "
                     "will wait and then hold; give the gate `kind: secondary` to decide without it"
                 )
-        if entry.preflight:
-            self.out.warnings.append(
-                f"rollouts.{name}.preflight: checks are not run by this release"
-            )
 
 
 def _is_file(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from llm_canary.judging.judgement import Judge
 from llm_canary.judging.labels import LabelSet
 from llm_canary.judging.models import ChatJudge, DecisionJudge
 from llm_canary.judging.replay import ReplayJudge, read_recording, recorded_beside_labels
+from llm_canary.rubric.lint import family
 from llm_canary.rubric.load import LoadedRubric
 from llm_canary.rubric.schema import JudgeEntry
 
@@ -34,17 +36,18 @@ def judges_of(
     *,
     labels: LabelSet | None = None,
     url: str | None = None,
+    families: Collection[str] = (),
 ) -> Judges:
     """Return the judges that `word` names; raise ConfigError for what names none.
 
     `folder` is where relative paths of recordings begin, `url` the server of a model that is named
-    here.
+    here. Members of a panel that belong to `families`, the makers under test, are left out.
     """
     if not rubric.rubric.asked and rubric.rubric.pairwise is None:
         return Judges(None)
     kind, _, rest = word.partition(":")
     if word in ("primary", "escalate"):
-        return _of_rubric(word, rubric, folder)
+        return _of_rubric(word, rubric, folder, families)
     if kind == "replay" and rest:
         path = folder / rest
         return Judges(ReplayJudge(path.stem, read_recording(path), rubric))
@@ -56,7 +59,7 @@ def judges_of(
     raise ConfigError(f"there is no judge {word!r}; expected {FORMS}")
 
 
-def _of_rubric(word: str, rubric: LoadedRubric, folder: Path) -> Judges:
+def _of_rubric(word: str, rubric: LoadedRubric, folder: Path, families: Collection[str]) -> Judges:
     judges = rubric.rubric.judges
     if judges is None:
         raise ConfigError(
@@ -67,7 +70,13 @@ def _of_rubric(word: str, rubric: LoadedRubric, folder: Path) -> Judges:
         if judges.escalate is None:
             raise ConfigError(f"rubric {rubric.rubric.id} has no `judges.escalate`")
         return Judges(_made(judges.escalate, rubric, folder))
-    members = judges.panel.members if judges.panel else []
+    panel = judges.panel
+    barred = families if panel and panel.exclude_family_of else ()
+    members = [
+        each
+        for each in (panel.members if panel else ())
+        if each.model is None or family(each.model) not in barred
+    ]
     return Judges(
         _made(judges.primary, rubric, folder),
         _made(judges.escalate, rubric, folder) if judges.escalate else None,

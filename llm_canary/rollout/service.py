@@ -19,6 +19,7 @@ from llm_canary.errors import ConfigError, Conflict, NotFound
 from llm_canary.ids import uuid7
 from llm_canary.rollout import transitions
 from llm_canary.rollout.baseline import freeze_from_history
+from llm_canary.rollout.preflight import refuse_unchecked, variant_identity
 from llm_canary.rollout.replay import Replay, replay
 from llm_canary.rollout.views import (
     EXTEND,
@@ -100,6 +101,7 @@ class RolloutService:
             if before.state is not State.DRAFT:
                 raise Conflict(f"rollout {name!r} is already {before.state.value}")
             fresh = self._refreshed(session, before)
+            refuse_unchecked(session, fresh.spec)
             after = transitions.started(fresh, now_s)
             self._apply(session, before, after, act)
             freeze_from_history(session, after, now_s)
@@ -363,8 +365,7 @@ class RolloutService:
 
 def is_same(one: Variant, other: Variant) -> bool:
     """Say whether two variants answer alike; prices may differ."""
-    plain = (msgspec.structs.replace(each, price=None) for each in (one, other))
-    return next(plain) == next(plain)
+    return variant_identity(one) == variant_identity(other)
 
 
 def guarded(session: Session, held: Held) -> None:

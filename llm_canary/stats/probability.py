@@ -55,33 +55,6 @@ def calibration_error(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Isotonic:
-    """A rising step function from a judge's probability to the observed share."""
-
-    knots: tuple[float, ...]
-    values: tuple[float, ...]
-
-    def __call__(self, probability: float) -> float:
-        """Return the calibrated probability."""
-        return float(np.interp(probability, self.knots, self.values))
-
-
-def isotonic(probabilities: Sequence[float], outcomes: Sequence[float]) -> Isotonic:
-    """Return the best rising fit (pool adjacent violators: Ayer et al. 1955)."""
-    p, y = _pair(probabilities, outcomes)
-    order = np.argsort(p, kind="stable")
-    blocks: list[list[float]] = []  # sum, count, first p, last p
-    for k in order:
-        blocks.append([float(y[k]), 1.0, float(p[k]), float(p[k])])
-        while len(blocks) > 1 and (blocks[-2][0] / blocks[-2][1] >= blocks[-1][0] / blocks[-1][1]):
-            last = blocks.pop()
-            blocks[-1] = [blocks[-1][0] + last[0], blocks[-1][1] + last[1], blocks[-1][2], last[3]]
-    knots = [edge for block in blocks for edge in (block[2], block[3])]
-    values = [block[0] / block[1] for block in blocks for _ in range(2)]
-    return Isotonic(tuple(knots), tuple(values))
-
-
 def temperature(probabilities: Sequence[float], outcomes: Sequence[float]) -> float:
     """Return the T that minimises the log loss of sigmoid(logit(p) / T) (Guo et al. 2017)."""
     p, y = _pair(probabilities, outcomes)

@@ -1,4 +1,4 @@
-"""Human labels, the answers that they are about, and what calibrations came to."""
+"""Human labels with their answers, and what calibrations and checks came to."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -67,9 +67,23 @@ def upgrade() -> None:
     )
     op.create_index("ix_calibration_run_rubric_id", "calibration_run", ["rubric_id"])
     op.create_index("ix_calibration_run_judge_id", "calibration_run", ["judge_id"])
+    op.create_table(
+        "check_run",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("candidate", sa.String(), nullable=False),
+        sa.Column("verdict", sa.String(), nullable=False),
+        sa.Column("rubric_hash", sa.String(), nullable=False),
+        sa.Column("dataset_hash", sa.String(), nullable=False),
+        sa.Column("report", JSON, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_check_run"),
+    )
+    op.create_index("ix_check_run_name_candidate_at", "check_run", ["name", "candidate", "at"])
 
 
 def downgrade() -> None:
+    op.drop_table("check_run")
     op.drop_table("calibration_run")
     op.drop_table("human_label")
     op.drop_table("graded_sample")

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import UniqueConstraint
+from sqlalchemy import Index, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from llm_canary.storage.dialect import Json, UtcDateTime
@@ -54,4 +54,20 @@ class CalibrationRun(SQLModel, table=True):
     label_hash: str
     labelled: int
     standing: str
+    report: dict[str, Any] = Field(sa_type=Json)
+
+
+class CheckRun(SQLModel, table=True):
+    """What a check of a candidate came to; `candidate` is the identity of its variant."""
+
+    __tablename__ = "check_run"
+    __table_args__ = (Index(None, "name", "candidate", "at"),)
+
+    id: str = Field(primary_key=True)
+    at: datetime = Field(sa_type=UtcDateTime)
+    name: str
+    candidate: str
+    verdict: str
+    rubric_hash: str
+    dataset_hash: str
     report: dict[str, Any] = Field(sa_type=Json)

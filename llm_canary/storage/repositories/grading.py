@@ -1,4 +1,4 @@
-"""Human labels and calibrations."""
+"""Human labels, calibrations and checks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlmodel import Session, col
 
 from llm_canary.ids import uuid7
-from llm_canary.storage.models.grading import CalibrationRun, GradedSample, HumanLabel
+from llm_canary.storage.models.grading import (
+    CalibrationRun,
+    CheckRun,
+    GradedSample,
+    HumanLabel,
+)
 
 
 class StoredLabel(NamedTuple):
@@ -114,6 +119,43 @@ def calibrations(session: Session, rubric_id: str, *, limit: int = 100) -> list[
         {"at": row.at, "judge_id": row.judge_id, "standing": row.standing, "report": row.report}
         for row in session.execute(query).scalars()
     ]
+
+
+class Checked(NamedTuple):
+    """What the latest check of a candidate came to."""
+
+    verdict: str
+    at: datetime
+
+
+def add_check(
+    session: Session, name: str, candidate: str, at: datetime, report: Mapping[str, Any]
+) -> None:
+    """Store what a check came to; `report` is that of `check --json`, its outcomes are left out."""
+    session.add(
+        CheckRun(
+            id=uuid7(),
+            at=at,
+            name=name,
+            candidate=candidate,
+            verdict=report["verdict"],
+            rubric_hash=report["rubric"]["hash"],
+            dataset_hash=report["dataset"]["hash"],
+            report={key: value for key, value in report.items() if key != "outcomes"},
+        )
+    )
+
+
+def latest_check(session: Session, name: str, candidate: str) -> Checked | None:
+    """Return what the check `name` last said about this very candidate."""
+    query = (
+        select(CheckRun)
+        .where(col(CheckRun.name) == name, col(CheckRun.candidate) == candidate)
+        .order_by(col(CheckRun.at).desc(), col(CheckRun.id).desc())
+        .limit(1)
+    )
+    row = session.execute(query).scalar_one_or_none()
+    return None if row is None else Checked(row.verdict, row.at)
 
 
 def _sample(session: Session, insert: Any, label: StoredLabel, key: tuple[str, str]) -> str:  # noqa: ANN401

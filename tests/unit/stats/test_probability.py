@@ -12,7 +12,6 @@ from llm_canary.stats.probability import (
     brier,
     calibration_error,
     coverage_accuracy,
-    isotonic,
     reliability,
     temperature,
 )
@@ -34,17 +33,6 @@ def test_a_judge_that_is_too_sure_has_a_high_temperature():
 
     assert calibration_error(sure, OUTCOMES) > 0.1
     assert temperature(sure, OUTCOMES) == pytest.approx(3.0, rel=0.05)
-    assert (
-        calibration_error([isotonic(sure, OUTCOMES)(p) for p in sure[:2000]], OUTCOMES[:2000])
-        < 0.04
-    )
-
-
-def test_the_isotonic_fit_rises_and_keeps_the_mean():
-    fit = isotonic([0.1, 0.2, 0.3, 0.4], [0.0, 1.0, 0.0, 1.0])
-
-    assert list(fit.values) == sorted(fit.values)
-    assert [fit(p) for p in (0.1, 0.25, 0.4)] == pytest.approx([0.0, 0.5, 1.0])
 
 
 def test_the_curve_counts_every_item_once():

@@ -1,12 +1,12 @@
-"""Human labels between files and the database."""
+"""Human labels between files and the database, and what calibrations and checks came to."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llm_canary.errors import ConfigError
 from llm_canary.judging.labels import (
@@ -21,6 +21,7 @@ from llm_canary.rubric.sample import Sample
 from llm_canary.storage.repositories.grading import (
     StoredLabel,
     add_calibration,
+    add_check,
     add_labels,
     labels_of,
 )
@@ -63,6 +64,15 @@ def store_calibration(report: TrustReport) -> None:
     at = datetime.fromtimestamp(SystemClock().now_s(), UTC)
     with _session() as session:
         add_calibration(session, at, msgspec.to_builtins(report))
+
+
+def store_check(name: str, candidate: str, report: Mapping[str, Any]) -> None:
+    """Store what a check came to."""
+    from llm_canary.clock import SystemClock  # noqa: PLC0415
+
+    at = datetime.fromtimestamp(SystemClock().now_s(), UTC)
+    with _session() as session:
+        add_check(session, name, candidate, at, report)
 
 
 def _rows(labels: LabelSet) -> Iterator[StoredLabel]:
