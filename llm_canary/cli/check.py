@@ -235,9 +235,11 @@ def _baseline(options: dict[str, Any], rubric_hash: str) -> Run | None:
         return None
     run = read_run(path)
     if run.rubric_hash != rubric_hash:
+        if options["update_baseline"]:
+            return None  # it is written anew
         raise CommandFailed(
             f"the baseline {path} was graded by another text of the rubric "
-            f"({run.rubric_hash[:12]}, now {rubric_hash[:12]}); remove it, and make it again with "
+            f"({run.rubric_hash[:12]}, now {rubric_hash[:12]}); make it again with "
             "--update-baseline",
             Exit.OPERATIONAL,
         )

@@ -184,6 +184,8 @@ def test_a_baseline_of_another_text_of_the_rubric_is_refused(helpful):
 
     assert done.returncode == 5
     assert "another text of the rubric" in done.stderr
+    assert check(folder, "json_extraction", *words, "--update-baseline").returncode == 0
+    assert check(folder, "json_extraction", *words).returncode == 0
 
 
 def test_json_alone_goes_to_standard_output(helpful):
