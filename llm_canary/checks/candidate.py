@@ -23,6 +23,7 @@ from llm_canary.routing.table import PromptVariable, Upstream, Variant
 _RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
 _ATTEMPTS = 4
 _MAX_WAIT_S = 30.0
+_TIMEOUT_S = 120.0
 _ROUTE = "route:"
 
 
@@ -97,7 +98,9 @@ class Endpoint:
         self._system = system
         self._cache = cache
         self._facts = ["answer", url, model, self._params, [str(each) for each in system]]
-        self._client = AsyncOpenAI(base_url=url, api_key=api_key or "none", max_retries=0)
+        self._client = AsyncOpenAI(
+            base_url=url, api_key=api_key or "none", max_retries=0, timeout=_TIMEOUT_S
+        )
 
     async def answer(self, item: Item, repeat: int) -> Answer:
         """Return the answer; transient failures are retried, at most three times."""
@@ -192,7 +195,12 @@ def variant_of(word: str, config: LoadedConfig, cache: Cache | None) -> Candidat
     if upstream.kind != "openai":
         raise ConfigError(
             f"upstream {upstream.name!r} is of kind {upstream.kind}; a check asks upstreams of "
-            "kind openai and litellm: give the answers with --responses"
+            "kind openai and litellm: ask the gateway with --endpoint, or give --responses"
+        )
+    if upstream.azure_api_version is not None:
+        raise ConfigError(
+            f"upstream {upstream.name!r} is Azure OpenAI, which a check does not ask itself: ask "
+            "the gateway with --endpoint, or give --responses"
         )
     return Endpoint(
         upstream.base_url,

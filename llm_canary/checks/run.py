@@ -14,6 +14,7 @@ from llm_canary.checks.correction import correct
 from llm_canary.checks.dataset import Dataset, Item
 from llm_canary.checks.outcome import CriterionOutcome, Ended, Outcome, Run
 from llm_canary.checks.verdict import Finding, decide
+from llm_canary.errors import ConfigError
 from llm_canary.judging.bounded import each_bounded
 from llm_canary.judging.budget import CostCap
 from llm_canary.judging.build import Judges
@@ -30,6 +31,8 @@ from llm_canary.rubric.load import LoadedRubric
 
 _DETAIL_CHARS = 300
 _DAY_S = 86_400.0
+# Recordings and panels are other versions with every recording and label.
+_MODELS = ("chat", "decision")
 
 
 class Request(NamedTuple):
@@ -66,6 +69,7 @@ async def run_check(
     """Return the report of a check; `note` is called after each answer that was graded."""
     graders: list[Grader] = []
     judge, trust = await _trusted_judge(request, graders)
+    _refuse_other_judge(request.baseline, judge)
     running = _Running(request, _grader(request, judge, graders), note)
     outcomes = await running.all_outcomes()
     if request.baseline is not None and request.confirm and request.candidate.is_live:
@@ -103,7 +107,11 @@ class _Running:
         return [_merged(found[item.id]) for item in self._request.dataset]
 
     async def confirmed(self, outcomes: Sequence[Outcome], baseline: Run) -> list[Outcome]:
-        """Ask again where a must-pass criterion newly fails; it counts if it fails each time."""
+        """Ask again where a must-pass criterion newly fails; it counts if it fails each time.
+
+        Nothing else of the outcome changes: to ask again only about what got worse, and to count
+        the better answer, would hide a drop.
+        """
         before = {each.id: each for each in baseline.outcomes}
         suspects = {
             each.id
@@ -119,9 +127,13 @@ class _Running:
         )
         async for outcome in each_bounded(self._one, attempts, self._request.concurrency):
             again[outcome.id].append(outcome)
+        cleared = {
+            name
+            for name, attempts_at in again.items()
+            if any(each.passed is not None and not each.must_pass_failed for each in attempts_at)
+        }
         return [
-            next((new for new in again[each.id] if not new.must_pass_failed), each)
-            for each in outcomes
+            replace(each, must_pass_failed=()) if each.id in cleared else each for each in outcomes
         ]
 
     def _attempts(self) -> Iterator[tuple[Item, int]]:
@@ -224,6 +236,18 @@ async def _trusted_judge(
     needed = judges.panel.min_members if judges and judges.panel else 1
     panel = Panel(members, weights, request.rubric, min_members=needed)
     return panel, await calibrated(panel)
+
+
+def _refuse_other_judge(baseline: Run | None, judge: Judge | None) -> None:
+    """Raise ConfigError when a model graded the baseline that is another version of this judge."""
+    if baseline is None or judge is None or judge.version.kind not in _MODELS:
+        return
+    if baseline.judge_id != judge.version.id:
+        raise ConfigError(
+            "the baseline was graded by another version of the judge, so a drop could be the "
+            f"judge's ({str(baseline.judge_id)[:12]}, now {judge.version.id[:12]}); make the "
+            "baseline again with --update-baseline"
+        )
 
 
 def _judge_facts(

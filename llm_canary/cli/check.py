@@ -139,10 +139,13 @@ def _request(options: dict[str, Any], cache: Cache) -> Request:
     for finding in lint(rubric, families=families) if options["judge"] == "primary" else ():
         if "its own family" in finding.text:
             click.echo(f"warning: {finding.text}", err=True)
+    dataset = Dataset(options["dataset"])
+    if baseline is not None and baseline.dataset_hash != dataset.hash:
+        click.echo("warning: the baseline was made with another text of the dataset", err=True)
     segments = tuple(each.strip() for each in options["segments"].split(",") if each.strip())
     return Request(
         rubric=rubric,
-        dataset=Dataset(options["dataset"]),
+        dataset=dataset,
         candidate=candidate,
         judges=judges_of(
             options["judge"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -55,6 +56,7 @@ def grading_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def guarded(*args: Any, **options: Any) -> Any:  # noqa: ANN401 - click's
+        sys.path.insert(0, str(Path.cwd()))  # where functions of `type: python` checks live
         try:
             return command(*args, **options)
         except ConfigError as error:
@@ -76,8 +78,6 @@ def cost_cap(max_cost_usd: float | None) -> CostCap:
 @contextmanager
 def progress(label: str, length: int, *, quiet: bool) -> Iterator[Callable[[], None]]:
     """Yield what is called after each item; a bar on standard error where a person looks."""
-    import sys  # noqa: PLC0415
-
     if quiet or not sys.stderr.isatty():
         yield lambda: None
         return
