@@ -1,7 +1,8 @@
 """The command line. A subcommand's module is imported when it runs, so that `--help` stays fast.
 
 Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 5 operational: the server or
-the database cannot be reached.
+the database cannot be reached. Checks and judges also have 3, held, and 4, the judge is not
+trusted.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ COMMANDS = {
 
 EPILOG = (
     "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, "
-    "5 the server or the database cannot be reached."
+    "3 held, 4 judge not trusted, 5 the server, database or provider cannot be reached."
 )
 
 

@@ -14,11 +14,12 @@ from llm_canary.errors import ConfigError
 from llm_canary.judging.calibrate import TrustReport, calibrate
 from llm_canary.judging.drift import Anchors, Drift, compare
 from llm_canary.judging.grader import Grader
-from llm_canary.judging.labels import LabelSet, read_labels
+from llm_canary.judging.labels import HumanLabel, Labelled, LabelSet, read_labels
 from llm_canary.judging.probes import Tendency, probe_pairs
 from llm_canary.judging.replay import ReplayJudge, read_recording, recorded_beside_labels
 from llm_canary.judging.trust import Rated, Standing, arms_differ, assess, by_stratum
 from llm_canary.rubric.load import parse_rubric, rubric_of
+from llm_canary.rubric.sample import Sample
 from llm_canary.rubric.schema import TrustEntry
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "human-labels"
@@ -72,6 +73,25 @@ def test_position_and_standing_on_objective_pairs(sets, judge, consistency, accu
     assert report.position.consistency == pytest.approx(consistency, abs=0.001)
     assert report.position.mean_accuracy == pytest.approx(accuracy, abs=0.001)
     assert report.standing is standing
+
+
+def test_a_judge_that_changes_its_mind_has_seen_a_tie(sets):
+    """Single orders are right in 0.822 of the pairs; both must be, so agreement is lower."""
+    [found] = report_of(sets["llmbar"], "gpt-4/vanilla").subjects
+
+    assert found.agreement.value == pytest.approx(0.777, abs=0.001)
+    assert found.kappa.value == pytest.approx(0.591, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("labels", "verdict"),
+    [("AAB", "A"), ("AB", "tie"), ("ABT", "tie"), ("BBB", "B"), ("TTA", "tie"), ("A", "A")],
+)
+def test_people_who_are_divided_have_seen_a_tie(labels, verdict):
+    words = {"T": "tie"}
+    given = tuple(HumanLabel(str(k), "", words.get(each, each)) for k, each in enumerate(labels))
+
+    assert Labelled(Sample("1", "p", ""), given, ("a", "b")).majority == verdict
 
 
 def test_permuted_labels_are_no_agreement(sets):

@@ -72,14 +72,16 @@ def test_a_useless_judge_costs_hardly_anything():
 
 def test_rogan_gladen_undoes_a_known_error():
     rng = np.random.default_rng(5)
-    hits = 0
+    hits, means = 0, []
     for _ in range(1000):
         human = rng.random(400) < 0.8
         judge = np.where(human, rng.random(400) < 0.9, rng.random(400) < 0.2)
         labels = Operating(*rng.multinomial(300, [0.45, 0.05, 0.1, 0.4]))
         found = rogan_gladen(judge.sum(), 400, labels)
+        means.append(found.mean)
         hits += found.lower <= 0.8 <= found.upper
     assert hits >= 930
+    assert np.mean(means) == pytest.approx(0.8, abs=0.012)  # the judge's own share is 0.76
 
 
 def test_rogan_gladen_refuses_a_judge_that_knows_nothing():
