@@ -17,12 +17,10 @@ from llm_canary.documents.problems import one_of
 from llm_canary.documents.rows import RowProblems, read_rows
 from llm_canary.errors import ConfigError, DataError
 from llm_canary.judging.cache import Cache, cache_key
-from llm_canary.providers.model_calls import Target, complete
+from llm_canary.providers.model_calls import MAX_WAIT_S, RETRIED, Target, complete
 from llm_canary.routing.table import PromptVariable, Upstream, Variant
 
-_RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
 _ATTEMPTS = 4
-_MAX_WAIT_S = 30.0
 _TIMEOUT_S = 120.0
 _ROUTE = "route:"
 
@@ -77,10 +75,34 @@ class Recorded:
         return Answer(item.response or "", tuple(map(dict, item.tool_calls)))
 
 
-class Endpoint:
-    """A running server of OpenAI's chat completions, such as the gateway itself."""
+class Live:
+    """Somebody who can be asked; what was answered once is kept."""
 
     is_live = True
+
+    def __init__(self, name: str, model: str, facts: Sequence[object], cache: Cache | None) -> None:
+        self.name = name
+        self.model: str | None = model
+        self._facts = facts  # what an answer depends on, beside the item
+        self._cache = cache
+
+    async def answer(self, item: Item, repeat: int) -> Answer:
+        """Return the answer, from the cache where it is there."""
+        key = cache_key("answer", *self._facts, item.id, item.prompt, list(item.history), repeat)
+        kept = self._cache.get(key, Answer) if self._cache else None
+        if kept is not None:
+            return kept
+        answer = await self._asked(item)
+        if self._cache and not answer.failure:
+            self._cache.put(key, answer)
+        return answer
+
+    async def _asked(self, item: Item) -> Answer:
+        raise NotImplementedError
+
+
+class Endpoint(Live):
+    """A running server of OpenAI's chat completions, such as the gateway itself."""
 
     def __init__(
         self,
@@ -92,28 +114,16 @@ class Endpoint:
         system: Sequence[str | PromptVariable] = (),
         cache: Cache | None = None,
     ) -> None:
-        self.name = f"{model} at {url}"
-        self.model: str | None = model
         self._params = dict(params or {})
         self._system = system
-        self._cache = cache
-        self._facts = ["answer", url, model, self._params, [str(each) for each in system]]
+        facts = [url, model, self._params, [str(each) for each in system]]
+        super().__init__(f"{model} at {url}", model, facts, cache)
         self._client = AsyncOpenAI(
             base_url=url, api_key=api_key or "none", max_retries=0, timeout=_TIMEOUT_S
         )
 
-    async def answer(self, item: Item, repeat: int) -> Answer:
-        """Return the answer; transient failures are retried, at most three times."""
-        key = cache_key(*self._facts, item.id, item.prompt, list(item.history), repeat)
-        kept = self._cache.get(key, Answer) if self._cache else None
-        if kept is not None:
-            return kept
-        answer = await self._asked(item)
-        if self._cache and not answer.failure:
-            self._cache.put(key, answer)
-        return answer
-
     async def _asked(self, item: Item) -> Answer:
+        """Return the answer; transient failures are retried, at most three times."""
         wait_s = 1.0
         for attempt in range(1, _ATTEMPTS + 1):
             try:
@@ -124,11 +134,11 @@ class Endpoint:
                 )
             except OpenAIError as error:
                 status = getattr(error, "status_code", None)
-                again = isinstance(error, APIConnectionError) or status in _RETRIED
+                again = isinstance(error, APIConnectionError) or status in RETRIED
                 if not again or attempt == _ATTEMPTS:
                     return Answer(failure=f"{type(error).__name__}{f' {status}' if status else ''}")
                 asked = _retry_after(error)
-                if asked is not None and asked > _MAX_WAIT_S:
+                if asked is not None and asked > MAX_WAIT_S:
                     return Answer(failure=f"{type(error).__name__} {status}, wait {asked:g} s")
                 await asyncio.sleep(wait_s if asked is None else asked)
                 wait_s *= 2.0
@@ -141,38 +151,24 @@ class Endpoint:
         raise AssertionError("the last attempt returns")
 
 
-class Translated:
+class Translated(Live):
     """A variant whose provider LiteLLM translates."""
 
-    is_live = True
-
     def __init__(self, upstream: Upstream, variant: Variant, cache: Cache | None) -> None:
-        self.name = f"{variant.model} at {upstream.name}"
-        key = resolve(upstream.api_key) if upstream.api_key else None
         self._target = Target(
             f"{upstream.provider}/{variant.model}",
             upstream.base_url or None,
-            key,
+            resolve(upstream.api_key) if upstream.api_key else None,
             upstream.total_timeout_s,
         )
-        self.model: str | None = variant.model
         self._variant = variant
-        self._cache = cache
+        facts = [self._target.model, self._target.api_base, variant.params, variant.prompt_hash]
+        super().__init__(f"{variant.model} at {upstream.name}", variant.model, facts, cache)
 
-    async def answer(self, item: Item, repeat: int) -> Answer:
-        """Return the answer of the provider."""
-        variant = self._variant
-        facts = [self._target.model, variant.params, variant.prompt_hash]
-        key = cache_key("answer", *facts, item.id, item.prompt, list(item.history), repeat)
-        kept = self._cache.get(key, Answer) if self._cache else None
-        if kept is not None:
-            return kept
-        messages = messages_of(item, _system(variant))
-        reply = await complete(self._target, messages, **variant.params)
-        answer = Answer(reply.text, failure=reply.failure and f"{reply.failure}: {reply.detail}")
-        if self._cache and not answer.failure:
-            self._cache.put(key, answer)
-        return answer
+    async def _asked(self, item: Item) -> Answer:
+        messages = messages_of(item, _system(self._variant))
+        reply = await complete(self._target, messages, **self._variant.params)
+        return Answer(reply.text, failure=reply.failure and f"{reply.failure}: {reply.detail}")
 
 
 def variant_of(word: str, config: LoadedConfig, cache: Cache | None) -> Candidate:

@@ -89,14 +89,7 @@ class ChatJudge:
                     return self._judgement(sample, criteria, reply, spent)
                 except Unreadable as error:
                     problem = str(error)
-        return Judgement(
-            sample.id,
-            self.version.id,
-            _STATUS.get(reply.failure, Status.PARSE_ERROR),
-            spent=spent,
-            reported_model=reply.model,
-            detail=reply.detail or problem,
-        )
+        return _no_judgement(sample, self.version, reply, spent, problem)
 
     async def compare(self, pair: Pair, order: Order) -> Preference:
         """Return which answer is better when they are shown in `order`."""
@@ -115,15 +108,7 @@ class ChatJudge:
                 return Preference(
                     pair.sample.id, self.version.id, order, Status.OK, winner, _spent(reply)
                 )
-        status = _STATUS.get(reply.failure, Status.PARSE_ERROR)
-        return Preference(
-            pair.sample.id,
-            self.version.id,
-            order,
-            status,
-            spent=_spent(reply),
-            detail=reply.detail or problem,
-        )
+        return _no_preference(pair, self.version, order, reply, problem)
 
     def _judgement(
         self, sample: Sample, criteria: Sequence[AskedCriterion], reply: Reply, spent: Spent
@@ -186,14 +171,7 @@ class DecisionJudge:
                     spent=spent,
                     reported_model=reply.model,
                 )
-        return Judgement(
-            sample.id,
-            self.version.id,
-            _STATUS.get(reply.failure, Status.PARSE_ERROR),
-            spent=_spent(reply),
-            reported_model=reply.model,
-            detail=reply.detail or problem,
-        )
+        return _no_judgement(sample, self.version, reply, _spent(reply), problem)
 
     async def compare(self, pair: Pair, order: Order) -> Preference:
         """Return which answer is better when they are shown in `order`."""
@@ -214,18 +192,36 @@ class DecisionJudge:
         shares = reply.answers.get("preference", {}).get("probabilities") or {}
         known = {name: share for name, share in shares.items() if name in options}
         if reply.failure or not known:
-            status = _STATUS.get(reply.failure, Status.PARSE_ERROR)
-            return Preference(
-                pair.sample.id,
-                self.version.id,
-                order,
-                status,
-                spent=_spent(reply),
-                detail=reply.detail or "no probabilities",
-            )
+            return _no_preference(pair, self.version, order, reply, "no probabilities")
         best = max(known, key=lambda name: float(known[name]))
         winner = _AS_WINNER.get((best, order), "tie")
         return Preference(pair.sample.id, self.version.id, order, Status.OK, winner, _spent(reply))
+
+
+def _no_judgement(
+    sample: Sample, version: JudgeVersion, reply: Reply, spent: Spent, problem: str
+) -> Judgement:
+    return Judgement(
+        sample.id,
+        version.id,
+        _STATUS.get(reply.failure, Status.PARSE_ERROR),
+        spent=spent,
+        reported_model=reply.model,
+        detail=reply.detail or problem,
+    )
+
+
+def _no_preference(
+    pair: Pair, version: JudgeVersion, order: Order, reply: Reply, problem: str
+) -> Preference:
+    return Preference(
+        pair.sample.id,
+        version.id,
+        order,
+        _STATUS.get(reply.failure, Status.PARSE_ERROR),
+        spent=_spent(reply),
+        detail=reply.detail or problem,
+    )
 
 
 def _spent(reply: Reply) -> Spent:

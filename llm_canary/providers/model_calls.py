@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from llm_canary.providers.litellm_bridge import litellm_library
 
-_RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
+RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
 MAX_ATTEMPTS = 4
 FIRST_WAIT_S = 1.0
 MAX_WAIT_S = 30.0
@@ -95,7 +95,7 @@ async def _with_retries(found: Any, call: Any) -> Reply:  # noqa: ANN401 - a lat
             is_timeout = isinstance(error, found.APITimeout) or status == 408
             failure = "timeout" if is_timeout else "provider_error"
             detail = f"{type(error).__name__}{f' {status}' if status else ''}"
-            if status not in _RETRIED or attempt == MAX_ATTEMPTS:
+            if status not in RETRIED or attempt == MAX_ATTEMPTS:
                 return Reply(failure=failure, detail=detail, calls=attempt)
             asked = _retry_after(error)
             if asked is not None and asked > MAX_WAIT_S:

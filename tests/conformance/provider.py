@@ -10,36 +10,34 @@ import asyncio
 import base64
 import json
 import struct
-import threading
 from collections import Counter
 from typing import Any
 
 from aiohttp import web
+
+from tests.support.loopback import LoopbackServer
 
 TEXT = "It is on its way."
 _IDENTITY = {"created": 1_700_000_000}
 _USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
 
 
-class Provider:
-    """Runs in a thread; use as a context manager."""
+class Provider(LoopbackServer):
+    """Simulated answers of four endpoints; the clients' scripts know them."""
 
     def __init__(self) -> None:
-        self.base_url = ""
+        super().__init__()
         self._refused: set[str] = set()
         self.models: Counter[str] = Counter()  # how often each was asked for
-        self._loop = asyncio.new_event_loop()
-        self._started = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> Provider:
-        self._thread.start()
-        assert self._started.wait(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        for path, handler in (
+            ("chat/completions", self._chat),
+            ("responses", self._responses),
+            ("embeddings", self._embeddings),
+            ("messages", self._messages),
+        ):
+            router.add_post(f"/v1/{path}", handler)
 
     def forget(self) -> None:
         """Begin anew: refuse again what was refused once."""
@@ -50,29 +48,6 @@ class Provider:
         body: dict[str, Any] = await request.json()
         self.models[body["model"]] += 1
         return body
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        runner = self._loop.run_until_complete(self._serve())
-        self._started.set()
-        self._loop.run_forever()
-        self._loop.run_until_complete(runner.cleanup())
-        self._loop.close()
-
-    async def _serve(self) -> web.AppRunner:
-        app = web.Application(client_max_size=2**26)
-        for path, handler in (
-            ("chat/completions", self._chat),
-            ("responses", self._responses),
-            ("embeddings", self._embeddings),
-            ("messages", self._messages),
-        ):
-            app.router.add_post(f"/v1/{path}", handler)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-        return runner
 
     def _refusal(self, text: str) -> web.Response | None:
         if text.startswith("bad"):

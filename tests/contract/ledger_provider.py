@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import threading
 from fractions import Fraction
 
 from aiohttp import web
+
+from tests.support.loopback import LoopbackServer
 
 # Dollars per million tokens.
 PRICES = {
@@ -44,44 +45,20 @@ def nanodollars(tier: str, counts: dict[str, int]) -> int:
     return round(nano)
 
 
-class LedgerProvider:
-    """Runs in a thread; `bills` has the nano-dollars of each request id that was billed."""
+class LedgerProvider(LoopbackServer):
+    """`bills` has the nano-dollars of each request id that was billed."""
+
+    cancels_handlers = True
 
     def __init__(self) -> None:
+        super().__init__()
         self.bills: dict[str, int] = {}
         self.requests = 0
-        self.base_url = ""
-        self._loop = asyncio.new_event_loop()
-        self._started = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
         self._failed: set[str] = set()
 
-    def __enter__(self) -> LedgerProvider:
-        self._thread.start()
-        assert self._started.wait(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        runner = self._loop.run_until_complete(self._serve())
-        self._started.set()
-        self._loop.run_forever()
-        self._loop.run_until_complete(runner.cleanup())
-        self._loop.close()
-
-    async def _serve(self) -> web.AppRunner:
-        app = web.Application(client_max_size=2**26)
+    def add_routes(self, router: web.UrlDispatcher) -> None:
         for name in ("chat/completions", "completions", "responses", "embeddings", "messages"):
-            app.router.add_post(f"/v1/{name}", self._answer)
-        runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-        return runner
+            router.add_post(f"/v1/{name}", self._answer)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()

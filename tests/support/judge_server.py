@@ -10,53 +10,31 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import threading
 from collections import Counter
 
 from aiohttp import web
 
+from tests.support.loopback import LoopbackServer
+
 _RESPONSE = re.compile(r"<response nonce=(\w+)>\n(.*?)\n</response nonce=\1>", re.DOTALL)
 
 
-class JudgeServer:
-    """Runs in a thread; `seen` counts requests by model, `bodies` keeps them."""
+class JudgeServer(LoopbackServer):
+    """`seen` counts requests by model, `bodies` keeps them."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.seen: Counter[str] = Counter()
         self.bodies: list[dict] = []
-        self.url = ""
-        self._loop = asyncio.new_event_loop()
-        self._started = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> JudgeServer:
-        self._thread.start()
-        assert self._started.wait(10)
-        return self
+    @property
+    def url(self) -> str:
+        return self.origin
 
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        runner = self._loop.run_until_complete(self._serve())
-        self._started.set()
-        self._loop.run_forever()
-        self._loop.run_until_complete(runner.cleanup())
-        self._loop.close()
-
-    async def _serve(self) -> web.AppRunner:
-        app = web.Application(client_max_size=2**26)
-        app.router.add_post("/v1/chat/completions", self._chat)
-        app.router.add_post("/v1/systemone", self._systemone)
-        app.router.add_post("/v1/decisions", self._decisions)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        return runner
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        router.add_post("/v1/chat/completions", self._chat)
+        router.add_post("/v1/systemone", self._systemone)
+        router.add_post("/v1/decisions", self._decisions)
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
