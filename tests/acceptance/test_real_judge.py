@@ -25,7 +25,7 @@ criteria:
     requirement: "The number is the right result."
     anchors: {met: "The result is right.", unmet: "It is another number."}
 judges:
-  primary: {backend: chat, model: openai/smollm2, api_base: URL, api_key: "${KEY}", temperature: 0, max_tokens: 300, schema_mode: grammar}
+  primary: {backend: chat, model: openai/smollm2, api_base: URL, api_key: "${KEY}", temperature: 0, max_tokens: 900, schema_mode: grammar}
 trust: {min_labels: 30}
 """
 
@@ -60,7 +60,7 @@ def test_a_weak_judge_is_not_trusted_and_a_strong_one_is(tmp_path, require):
     for name, listed in (("labels.jsonl", labels), ("data.jsonl", rows)):
         (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in listed))
 
-    with LocalModel(tmp_path, slots=2, context_tokens=1536) as model:
+    with LocalModel(tmp_path, slots=2, context_tokens=2048) as model:
         (tmp_path / "sums.yaml").write_text(RUBRIC.replace("URL", model.base_url))
         weak = run(
             tmp_path,
