@@ -43,7 +43,8 @@ _FILE = click.Path(path_type=Path)
               default=Path("canary.yaml"), show_default=True)  # fmt: skip
 @click.option("--dataset", type=_FILE, help="JSONL, CSV or Parquet: `id`, `prompt`, ...")
 @click.option("--responses", type=_FILE, help="Recorded answers: JSONL of `id` and `response`.")
-@click.option("--candidate", metavar="ROLLOUT", help="Ask a rollout's canary, or route:NAME.")
+@click.option("--candidate", metavar="ROLLOUT|FILE",
+              help="Ask a rollout's canary, route:NAME, or a YAML file's model.")  # fmt: skip
 @click.option("--endpoint", metavar="URL", help="Ask a running server: http://127.0.0.1:8484/v1.")
 @click.option("--model", help="The model to ask for at --endpoint.")
 @click.option("--baseline", metavar="FILE|run:NAME", help="An earlier run to compare with.")
@@ -176,6 +177,7 @@ def _request(options: dict[str, Any], cache: Cache) -> Request:
 
 def _candidate(options: dict[str, Any], cache: Cache) -> Candidate:
     from llm_canary.checks.candidate import Endpoint, Recorded, variant_of  # noqa: PLC0415
+    from llm_canary.checks.candidate_file import read_candidate  # noqa: PLC0415
 
     given = [name for name in ("responses", "candidate", "endpoint") if options[name] is not None]
     if len(given) > 1:
@@ -185,6 +187,8 @@ def _candidate(options: dict[str, Any], cache: Cache) -> Candidate:
             raise click.UsageError("--endpoint needs --model")
         key = os.environ.get("LLM_CANARY_API_KEY")
         return Endpoint(options["endpoint"], options["model"], api_key=key, cache=cache)
+    if options["candidate"] is not None and options["candidate"].endswith((".yaml", ".yml")):
+        return read_candidate(Path(options["candidate"]), cache)
     if options["candidate"] is not None:
         return variant_of(options["candidate"], _config(options), cache)
     return Recorded(options["responses"])

@@ -100,6 +100,21 @@ def test_a_rollouts_canary_is_asked_with_its_prompt_and_parameters(folder):
     assert upstream.seen["good"] == 30 + 30 + 90 + 30
 
 
+def test_a_candidate_in_a_file_of_its_own(folder):
+    with SimulatedUpstream() as upstream:
+        file = folder / "next.yaml"
+        file.write_text(f'base_url: "{upstream.base_url}"\nmodel: good\nprompt: prompts/v2.md\n')
+        good = check(folder, "--candidate", "next.yaml", "--min-pass", "0.8")
+        file.write_text("base_url: x\nmodle: good\nprompt: none.md\napi_key: sk-plain\n")
+        wrong = check(folder, "--candidate", "next.yaml")
+
+    assert good.returncode == 0, good.stdout + good.stderr
+    assert wrong.returncode == 2
+    for words in ("next.yaml:2: modle: unknown key", "next.yaml:3: prompt: none.md", "a reference"):
+        assert words in wrong.stderr
+    assert "sk-plain" not in wrong.stderr
+
+
 def test_a_candidate_that_fails_is_operational_and_ends(folder):
     with SimulatedUpstream() as upstream:
         (folder / "canary.yaml").write_text(CONFIG.format(base_url=upstream.base_url))

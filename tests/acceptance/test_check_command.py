@@ -207,3 +207,29 @@ checks:
     assert done.returncode == 1, done.stdout + done.stderr
     assert "99.0% are asked for" in done.stdout
     assert run(helpful.folder, "check", "nope").returncode == 2
+
+
+def test_naughty_strings_break_no_report(tmp_path):
+    corpus = Path(__file__).resolve().parents[1] / "data" / "corpora" / "blns.json"
+    texts = json.loads(corpus.read_text())
+    rows = [
+        {
+            "id": f"{n}:{text}",
+            "prompt": text,
+            "response": text,
+            "reference": text,
+            "tags": {"t": text},
+        }
+        for n, text in enumerate(texts)
+    ]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = check(
+        tmp_path, "json_extraction", "--segments", "t", "--junit", "r.xml", "--md", "r.md", "--github",
+        "--json", "r.json", "--min-pass", "0.5",
+    )  # fmt: skip
+
+    assert done.returncode == 1, done.stderr
+    assert sum(suite.tests for suite in JUnitXml.fromfile(str(tmp_path / "r.xml"))) == 4 * len(rows)
+    assert len(json.loads((tmp_path / "r.json").read_text())["outcomes"]) == len(rows)
+    assert all(mark.isprintable() or mark in "\n\t" for mark in done.stdout)
+    assert sum(line.startswith("::") for line in done.stdout.splitlines()) == 1
