@@ -72,6 +72,8 @@ def test_the_wheel_in_an_empty_environment_answers_help_init_serve_and_a_request
 
     assert "serve" in run(command, "--help", cwd=app)
     run(command, "init", cwd=app)
+    assert "verdict\tpass" in run(command, "check", "assistant", cwd=app)
+    assert "0 findings" in run(command, "rubric", "lint", "helpfulness", cwd=app)
     with SimulatedUpstream() as upstream:
         environment["OPENAI_API_KEY"] = "sk-test"
         file = app / "canary.yaml"
