@@ -145,18 +145,18 @@ def judge_words(server: JudgeServer, model: str) -> tuple[str, ...]:
 
 def test_an_interrupted_check_goes_on_where_it_stopped(judged):
     with JudgeServer() as server:
-        words = judge_words(server, "honest")
+        words = judge_words(server, "slowly")
         process = subprocess.Popen(
             **command(judged.folder, *words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         deadline = time.monotonic() + 60
-        while server.seen["honest"] < 20 and time.monotonic() < deadline:
+        while server.seen["slowly"] < 20 and time.monotonic() < deadline:
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         process.wait(10)
-        before = server.seen["honest"]
+        before = server.seen["slowly"]
         done = run(judged.folder, *words)
-        total = server.seen["honest"]
+        total = server.seen["slowly"]
 
     assert 20 <= before < 60
     assert done.returncode == 4, done.stdout + done.stderr  # nobody has labelled anything

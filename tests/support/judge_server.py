@@ -47,6 +47,8 @@ class JudgeServer(LoopbackServer):
             return web.json_response({"error": error}, status=status, headers=headers)
         if model == "hangs":
             await asyncio.sleep(1)
+        if model == "slowly":
+            await asyncio.sleep(0.1)
         text, finish, refusal = self._said(model, body)
         return web.json_response(
             {
