@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llm_canary.cli.grading_options import cost_cap, grading_options, progress
+from llm_canary.cli.grading_options import (
+    cost_cap,
+    grading_options,
+    progress,
+    warn_of_unknown_cost,
+)
 from llm_canary.cli.output import (
     CommandFailed,
     Exit,
@@ -106,6 +111,8 @@ async def _run(options: dict[str, Any]) -> Report:
         length = len(request.dataset) * request.repeat
         with progress("checking", length, quiet=quiet) as note:
             report = await run_check(request, SystemClock().now_s(), note)
+        if request.cap is not None:
+            warn_of_unknown_cost(request.cap, options["max_cost_usd"])
     finally:
         cache.close()
     if options["update_baseline"]:

@@ -75,6 +75,14 @@ def cost_cap(max_cost_usd: float | None) -> CostCap:
     return CostCap(None if max_cost_usd is None else round(max_cost_usd * _NANO))
 
 
+def warn_of_unknown_cost(cap: CostCap, max_cost_usd: float | None) -> None:
+    """Say that a cap was asked for and could not be held."""
+    count = cap.calls_of_unknown_cost
+    if max_cost_usd is not None and count:
+        text = f"warning: {count} calls have no known price, so --max-cost-usd did not count them"
+        click.echo(text, err=True)
+
+
 @contextmanager
 def progress(label: str, length: int, *, quiet: bool) -> Iterator[Callable[[], None]]:
     """Yield what is called after each item; a bar on standard error where a person looks."""

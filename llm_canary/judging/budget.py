@@ -6,28 +6,30 @@ FAILURES_IN_A_ROW = 10
 
 
 class CostCap:
-    """Reserves the dearest cost seen so far before each call, so that the cap is not passed."""
+    """Reserves the dearest cost seen so far for each call under way, so that the cap holds.
+
+    Only calls that are made together before any cost is known can pass it.
+    """
 
     def __init__(self, limit_nanousd: int | None) -> None:
         self._limit = limit_nanousd
-        self._reserved = 0
+        self._under_way = 0
         self._dearest = 0
         self.spent_nanousd = 0
         self.calls_of_unknown_cost = 0
 
-    def reserve(self) -> int | None:
-        """Return what is set aside for one call, None when the cap does not allow it."""
+    def reserve(self) -> bool:
+        """Return whether the cap allows one more call; if so, `settle` has to follow."""
         if self._limit is not None:
-            if self.spent_nanousd + self._reserved + self._dearest > self._limit:
-                return None
-            if self.spent_nanousd >= self._limit:
-                return None
-        self._reserved += self._dearest
-        return self._dearest
+            reserved = (self._under_way + 1) * self._dearest
+            if self.spent_nanousd >= self._limit or self.spent_nanousd + reserved > self._limit:
+                return False
+        self._under_way += 1
+        return True
 
-    def settle(self, reserved: int, cost_nanousd: int | None) -> None:
-        """Replace what was set aside by what the call has cost; None: nobody knows."""
-        self._reserved -= reserved
+    def settle(self, cost_nanousd: int | None) -> None:
+        """Count what a call has cost; None: nobody knows."""
+        self._under_way -= 1
         if cost_nanousd is None:
             self.calls_of_unknown_cost += 1
             return

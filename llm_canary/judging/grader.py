@@ -150,13 +150,12 @@ class Grader:
         if breaker.is_open:
             detail = "not asked: too many failures in a row"
             return Judgement(sample.id, version, Status.PROVIDER_ERROR, detail=detail)
-        reserved = self._cap.reserve()
-        if reserved is None:
+        if not self._cap.reserve():
             return Judgement(sample.id, version, Status.BUDGET, detail="the cost cap is reached")
         judgement = await judge.grade(sample, criteria)
         self.spent += judgement.spent
         cost = judgement.spent.cost_nanousd
-        self._cap.settle(reserved, 0 if judge.version.kind == "replay" else cost)
+        self._cap.settle(0 if judge.version.kind == "replay" else cost)
         breaker.note(failed=judgement.status in _OUTAGE)
         if judgement.status is Status.OK and self._cache and judge.version.kind != "replay":
             self._cache.put(key, judgement)

@@ -180,6 +180,7 @@ def test_offline_asks_nobody_and_the_cost_cap_ends_the_asking(judged):
         words = judge_words(server, "honest")
         offline = run(judged.folder, *words, "--offline")
         asked = server.seen["honest"]
+        unpriced = run(judged.folder, *words, "--max-cost-usd", "1")
         decision = ("--judge", "decision:typesafe/jev-1.14.0", "--judge-url", server.url)
         capped = run(
             judged.folder, *words[:7], *decision, "--max-cost-usd", "0.0001", TYPESAFE_API_KEY="k"
@@ -188,6 +189,7 @@ def test_offline_asks_nobody_and_the_cost_cap_ends_the_asking(judged):
 
     assert offline.returncode == 5
     assert asked == 0
+    assert "calls have no known price" in unpriced.stderr
     assert capped.returncode == 5, capped.stdout + capped.stderr
     assert "got no grade" in capped.stdout
     assert (
