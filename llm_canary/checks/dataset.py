@@ -56,7 +56,7 @@ class Item(NamedTuple):
 class Dataset:
     """A file that was checked once and is read again for each pass, so that it need not fit."""
 
-    def __init__(self, path: Path, *, frozen: bool = True) -> None:
+    def __init__(self, path: Path, *, frozen: bool = True, required: Sequence[str] = ()) -> None:
         problems = RowProblems(path)
         seen: dict[bytes, int] = {}
         digest = hashlib.sha256()
@@ -66,6 +66,9 @@ class Dataset:
             except DataError as error:
                 problems.add(row.line, error.message)
                 continue
+            for name in required:
+                if getattr(item, name) is None:
+                    problems.add(row.line, f"`{name}` is missing, and the rubric requires it")
             key = hashlib.blake2b(item.id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
             if key in seen:
                 problems.add(row.line, f"id {item.id!r} stands also on line {seen[key]}")

@@ -26,10 +26,12 @@ from llm_canary.cli.output import (
 
 if TYPE_CHECKING:
     from llm_canary.checks.candidate import Candidate
+    from llm_canary.checks.dataset import Dataset
     from llm_canary.checks.outcome import Run
     from llm_canary.checks.run import Report, Request
     from llm_canary.config.load import LoadedConfig
     from llm_canary.judging.cache import Cache
+    from llm_canary.rubric.load import LoadedRubric
 
 _COLUMNS = ("", "n", "raw", "corrected", "people", "baseline", "drop", "p")
 _RUNS = Path(".canary/runs")
@@ -122,7 +124,6 @@ async def _run(options: dict[str, Any]) -> Report:
 
 def _request(options: dict[str, Any], cache: Cache) -> Request:
     from llm_canary.checks.comparison import Limits  # noqa: PLC0415
-    from llm_canary.checks.dataset import Dataset  # noqa: PLC0415
     from llm_canary.checks.run import Request  # noqa: PLC0415
     from llm_canary.cli.grading_database import labels_from  # noqa: PLC0415
     from llm_canary.judging.build import judges_of  # noqa: PLC0415
@@ -147,9 +148,7 @@ def _request(options: dict[str, Any], cache: Cache) -> Request:
     for finding in lint(rubric, families=families) if options["judge"] == "primary" else ():
         if "its own family" in finding.text:
             click.echo(f"warning: {finding.text}", err=True)
-    dataset = Dataset(options["dataset"])
-    if baseline is not None and baseline.dataset_hash != dataset.hash:
-        click.echo("warning: the baseline was made with another text of the dataset", err=True)
+    dataset = _dataset(options, rubric, baseline)
     segments = tuple(each.strip() for each in options["segments"].split(",") if each.strip())
     return Request(
         rubric=rubric,
@@ -237,6 +236,17 @@ def _config(options: dict[str, Any]) -> LoadedConfig:
 
 def _baseline_path(word: str) -> Path:
     return _RUNS / f"{word.removeprefix('run:')}.json" if word.startswith("run:") else Path(word)
+
+
+def _dataset(options: dict[str, Any], rubric: LoadedRubric, baseline: Run | None) -> Dataset:
+    from llm_canary.checks.dataset import Dataset  # noqa: PLC0415
+
+    inputs = rubric.rubric.inputs
+    required = [each for each in ("reference", "context") if getattr(inputs, each) == "required"]
+    dataset = Dataset(options["dataset"], required=required)
+    if baseline is not None and baseline.dataset_hash != dataset.hash:
+        click.echo("warning: the baseline was made with another text of the dataset", err=True)
+    return dataset
 
 
 def _baseline(options: dict[str, Any], rubric_hash: str) -> Run | None:

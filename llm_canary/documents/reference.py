@@ -50,7 +50,7 @@ def _kind(field: dict[str, Any], definitions: Definitions) -> str:
         target = definitions[field["$ref"].rpartition("/")[2]]
         return "mapping" if "properties" in target else "choice"
     if "const" in field:
-        return f"`{field['const']}`"
+        return f"`{str(field['const']).lower() if field['const'] is True else field['const']}`"
     if "enum" in field:
         return "choice"
     if alternatives := field.get("anyOf", field.get("oneOf")):
@@ -68,7 +68,7 @@ def _default(field: dict[str, Any], *, is_required: bool) -> str:
     if is_required:
         return "**required**"
     value = field.get("default")
-    if value in (None, [], {}):
+    if value in (None, [], {}, ""):
         return ""
     if field.get("format") == "duration":
         return f"`{value:g}s`"

@@ -108,3 +108,12 @@ def test_a_frozen_dataset_that_changed_is_refused(tmp_path):
     path.write_text('{"id": "a", "prompt": "y"}\n')
     with pytest.raises(ConfigError, match="frozen version 3"):
         Dataset(path)
+
+
+def test_what_a_rubric_requires_is_missed_by_line(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"id": "a", "prompt": "x", "context": "c"}\n{"id": "b", "prompt": "x"}\n')
+
+    with pytest.raises(ConfigError, match=r"^x.jsonl:2: `context` is missing, and the rubric"):
+        Dataset(path, required=["context"])
+    assert len(Dataset(path)) == 2
