@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +17,7 @@ from llm_canary.errors import StorageError
 from llm_canary.storage.dialect import is_sqlite
 
 _BUSY_TIMEOUT_MS = 15_000
+_BUSY_RETRY_S = 0.01
 _IDLE_IN_TRANSACTION_MS = 60_000
 _CONNECT_TIMEOUT_S = 5
 _IS_READER = "llm_canary_is_reader"
@@ -73,13 +76,29 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - 
     for pragma in (
         f"busy_timeout={_BUSY_TIMEOUT_MS}",
         "page_size=8192",  # taken by a new file only; rows of a kilobyte are stored 15 % faster
-        "journal_mode=WAL",
         "synchronous=NORMAL",
         "foreign_keys=ON",
         "wal_autocheckpoint=2000",  # 16 MB instead of 4: fewer waits for the disk in a commit
         "cache_size=-16384",
     ):
         connection.execute(f"PRAGMA {pragma}")
+    _use_write_ahead_log(connection)
+
+
+def _use_write_ahead_log(connection: Any) -> None:  # noqa: ANN401 - as SQLAlchemy calls it
+    # SQLite does not wait its busy timeout where two connections change a new file's journal
+    # mode at once: one of them would wait for the other for ever. So the waiting is ours.
+    deadline = time.monotonic() + _BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() >= deadline:
+                raise
+            time.sleep(_BUSY_RETRY_S)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

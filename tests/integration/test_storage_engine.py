@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -37,6 +39,23 @@ def test_a_read_session_cannot_write(engine: Engine) -> None:
     with pytest.raises((DBAPIError, StorageError)), read_session(engine) as session:  # noqa: PT012
         session.add(Installation(key="secret", value="42"))
         session.flush()
+
+
+def test_connections_that_open_a_new_file_together_wait_for_each_other(tmp_path: Path) -> None:
+    at_once = threading.Barrier(8)
+
+    def first_write(path: Path) -> None:
+        engine = make_engine(f"sqlite:///{path}")
+        at_once.wait()
+        with engine.begin() as connection:
+            connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS counted (n)")
+            connection.exec_driver_sql("INSERT INTO counted VALUES (1)")
+        engine.dispose()
+
+    with ThreadPoolExecutor(8) as threads:
+        for round_number in range(100):
+            path = tmp_path / f"{round_number}.db"
+            list(threads.map(first_write, [path] * 8))
 
 
 def test_a_connection_that_read_can_write_afterwards(engine: Engine) -> None:
