@@ -8,7 +8,7 @@ from llm_canary import __version__
 from llm_canary.api.errors import add_error_handlers
 from llm_canary.api.limit import BodyLimit
 from llm_canary.api.openapi import ERRORS, describe
-from llm_canary.api.routes import rollouts, system
+from llm_canary.api.routes import reviews, rollouts, system
 from llm_canary.api.services import ApiServices
 
 __all__ = ["ApiServices", "create_api"]
@@ -34,7 +34,7 @@ def create_api(services: ApiServices) -> FastAPI:
     app.state.services = services
     app.add_middleware(BodyLimit)
     add_error_handlers(app)
-    for module in (rollouts, system):
+    for module in (rollouts, reviews, system):
         app.include_router(module.router, prefix=PREFIX)
-    describe(app, {**rollouts.ANSWERS, **system.ANSWERS})
+    describe(app, {**rollouts.ANSWERS, **reviews.ANSWERS, **system.ANSWERS})
     return app

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Engine
 from llm_canary.clock import Clock
 from llm_canary.config.secrets import resolve
 from llm_canary.errors import ConfigError, Unauthorized
+from llm_canary.review.queue import ReviewQueue
 from llm_canary.rollout.service import RolloutService
 from llm_canary.routing.table import KeyRef
 
@@ -22,6 +23,7 @@ class ApiServices:
 
     engine: Engine
     rollouts: RolloutService
+    reviews: ReviewQueue
     clock: Clock
     status: Callable[[], Mapping[str, Any]]  # `schemas.Status` says which facts
     ready: Callable[[], None]  # raises NotReady while the database cannot be used

@@ -85,6 +85,7 @@ def sample(*, target: Path, route: str | None, rows: int, days: int, as_json: bo
 def _drawn(route: str | None, rows: int, days: int) -> Iterator[dict[str, Any]]:
     from llm_canary.clock import SystemClock  # noqa: PLC0415
     from llm_canary.config.settings import Settings  # noqa: PLC0415
+    from llm_canary.judging.material import recorded_turns  # noqa: PLC0415
     from llm_canary.storage.engine import make_engine, read_session  # noqa: PLC0415
     from llm_canary.storage.migrate import check  # noqa: PLC0415
     from llm_canary.storage.repositories.inferences import with_content  # noqa: PLC0415
@@ -97,7 +98,7 @@ def _drawn(route: str | None, rows: int, days: int) -> Iterator[dict[str, Any]]:
             for name, request, response, segments in with_content(
                 session, route=route, since=since, limit=rows
             ):
-                messages = _messages(request)
+                messages = recorded_turns(request)
                 if messages is not None:
                     yield {
                         "id": name,
@@ -107,19 +108,3 @@ def _drawn(route: str | None, rows: int, days: int) -> Iterator[dict[str, Any]]:
                     }
     finally:
         engine.dispose()
-
-
-def _messages(request: str) -> list[dict[str, str]] | None:
-    """Return the text messages of a request up to the user's last; None when it was cut."""
-    try:
-        given = json.loads(request)
-    except ValueError:
-        return None
-    turns = [
-        {"role": str(each.get("role")), "content": each["content"]}
-        for each in given
-        if isinstance(each, dict) and isinstance(each.get("content"), str)
-    ]
-    while turns and turns[-1]["role"] != "user":
-        turns.pop()
-    return turns or None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from llm_canary.cli.output import ABSENT, print_facts, print_lines, print_table
 from llm_canary.cli.rollout import percent
@@ -39,10 +40,15 @@ def collection_lines(found: Collection) -> Iterator[str]:
 
 
 def print_forecast(
-    found: Forecast, warnings: Sequence[str], traffic: Traffic, *, rollout: RolloutSpec | None
+    found: Forecast,
+    warnings: Sequence[str],
+    traffic: Traffic,
+    *,
+    rollout: RolloutSpec | None,
+    grading_usd: Mapping[str, Mapping[str, float | None]] = MappingProxyType({}),
 ) -> None:
     """Print the forecast: the plan, its stages, its gates, what to change, what is assumed."""
-    print_facts(_facts(found, traffic, rollout))
+    print_facts([*_facts(found, traffic, rollout), *_grading(found, grading_usd)])
     print_lines([""])
     print_table(
         ("stage", "share", "days", "expected", "passes", "slowest gate", "canary responses",
@@ -90,6 +96,24 @@ def _facts(found: Forecast, traffic: Traffic, rollout: RolloutSpec | None) -> li
         ("passes", passes),
         ("canary cost", cost),
     ]
+
+
+def _grading(
+    found: Forecast, usd: Mapping[str, Mapping[str, float | None]]
+) -> Iterator[tuple[str, str]]:
+    for each in found.grading:
+        known = usd.get(each.rubric, {})
+        if each.judge is None:
+            yield f"rubric {each.rubric}", f"{each.judged:,.0f} answers graded by programs"
+            continue
+        judge, people = _usd(known.get("judge")), _usd(known.get("reviewers"))
+        yield (
+            f"rubric {each.rubric}",
+            (
+                f"{each.judged:,.0f} answers judged by {each.judge} ({judge}), {each.reviews:,.0f} "
+                f"reviews ({people}), beside the canary's cost"
+            ),
+        )
 
 
 def _stage(stage: StageForecast) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,11 +17,13 @@ from llm_canary.judging.labels import (
     read_labels,
     seconds,
 )
+from llm_canary.review.queue import ReviewQueue, Submission
 from llm_canary.rubric.sample import Sample
 from llm_canary.storage.repositories.grading import (
     StoredLabel,
     add_calibration,
     add_check,
+    add_drift,
     add_labels,
     labels_of,
 )
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
     from sqlmodel import Session
 
     from llm_canary.judging.calibrate import TrustReport
+    from llm_canary.judging.drift import Look
     from llm_canary.rubric.load import LoadedRubric
+    from llm_canary.storage.repositories.reviews import QueueCounts
 
 DATABASE = "db"
 
@@ -55,6 +59,39 @@ def store_labels(labels: LabelSet, rubric: LoadedRubric) -> int:
         return add_labels(session, rubric.rubric.id, rubric.content_hash, _rows(labels))
 
 
+def store_reviews(items: Sequence[Labelled], prefix: int) -> int:
+    """Store reviews of live answers, whose ids follow `prefix` characters; return how many."""
+    if not items:
+        return 0
+    given: list[tuple[str, str, Submission]] = []
+    for item in items:
+        by_rater: dict[str, dict[str, Any]] = {}
+        for label in item.labels:
+            by_rater.setdefault(label.rater, {})[label.criterion] = label.label
+        name = item.sample.id[prefix:]
+        given += [(name, rater, Submission(labels)) for rater, labels in by_rater.items()]
+    with _queue() as queue:
+        return queue.record(given)
+
+
+def open_items(rubric_id: str, limit: int) -> list[tuple[str, Sample]]:
+    """Return live answers that wait for people."""
+    with _queue() as queue:
+        return queue.open_items(rubric_id, limit)
+
+
+def corrected_items(rubric_id: str) -> list[tuple[Sample, str]]:
+    """Return the answers that reviewers have written better."""
+    with _queue() as queue:
+        return queue.corrections(rubric_id)
+
+
+def review_queues() -> list[QueueCounts]:
+    """Return what waits for people, by rubric."""
+    with _queue() as queue:
+        return queue.queues()
+
+
 def store_calibration(report: TrustReport) -> None:
     """Store what a calibration came to."""
     import msgspec  # noqa: PLC0415
@@ -64,6 +101,25 @@ def store_calibration(report: TrustReport) -> None:
     at = datetime.fromtimestamp(SystemClock().now_s(), UTC)
     with _session() as session:
         add_calibration(session, at, msgspec.to_builtins(report))
+
+
+def store_drift(rubric: LoadedRubric, judge_id: str, look: Look) -> None:
+    """Store a look at the judge's anchors."""
+    import msgspec  # noqa: PLC0415
+
+    from llm_canary.clock import SystemClock  # noqa: PLC0415
+
+    at = datetime.fromtimestamp(SystemClock().now_s(), UTC)
+    with _session() as session:
+        add_drift(
+            session,
+            at,
+            rubric_id=rubric.rubric.id,
+            rubric_hash=rubric.content_hash,
+            judge_id=judge_id,
+            drift=str(look.drift),
+            report=msgspec.to_builtins(look),
+        )
 
 
 def store_check(name: str, candidate: str, report: Mapping[str, Any]) -> None:
@@ -105,6 +161,21 @@ def _items(rows: Iterator[StoredLabel]) -> Iterator[Labelled]:
         )
         at = row.at.isoformat() if row.at else None
         yield Labelled(sample, (HumanLabel(row.rater, row.criterion, row.label, at),))
+
+
+@contextmanager
+def _queue() -> Iterator[ReviewQueue]:
+    from llm_canary.clock import SystemClock  # noqa: PLC0415
+    from llm_canary.config.settings import Settings  # noqa: PLC0415
+    from llm_canary.storage.engine import make_engine  # noqa: PLC0415
+    from llm_canary.storage.migrate import check  # noqa: PLC0415
+
+    engine = make_engine(Settings().database_url)
+    try:
+        check(engine)
+        yield ReviewQueue(engine, SystemClock())
+    finally:
+        engine.dispose()
 
 
 @contextmanager

@@ -108,6 +108,7 @@ def probe(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401
     show_default=True,
     help="The verdicts of the first look, with which later ones are compared.",
 )
+@click.option("--store", is_flag=True, help="Keep the look in the database, where gates read it.")
 @json_option
 @click.pass_context
 def drift(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:  # noqa: ANN401
@@ -170,6 +171,7 @@ async def _probed(options: dict[str, Any], *, quiet: bool) -> list[Probe]:
 
 
 async def _looked(options: dict[str, Any], *, quiet: bool) -> Look | None:
+    """Return the look, None for the first one; store it where that is asked for."""
     from msgspec.structs import replace  # noqa: PLC0415
 
     from llm_canary.judging.anchors import anchor_verdicts, people_verdicts  # noqa: PLC0415
@@ -185,6 +187,10 @@ async def _looked(options: dict[str, Any], *, quiet: bool) -> Look | None:
         return None
     look = compare(first, now, right=people_verdicts(asked.rubric, asked.labels))
     write_anchors(options["record"], replace(first, looks=look.look))
+    if options["store"]:
+        from llm_canary.cli.grading_database import store_drift  # noqa: PLC0415
+
+        store_drift(asked.rubric, now.judge_id, look)
     return look
 
 

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from llm_canary.config.load import LoadedConfig
     from llm_canary.config.rollout_spec import RolloutSpec
     from llm_canary.decision.plan import Plan
+    from llm_canary.decision.planner import Forecast
     from llm_canary.decision.traffic import MetricTraffic, Traffic
     from llm_canary.routing.table import Price
 
 _NANO = 1e9
+JUDGE_TOKENS = 1_500, 150  # read and written for one answer, as usual ones are
+REVIEW_S = 60.0
 
 
 @click.command()
@@ -151,11 +154,31 @@ def _print_forecast(path: Path, options: Mapping[str, Any], *, as_json: bool) ->
     traffic = _with_given(_traffic(config, spec, of, options), of, options)
     found = forecast(of, traffic)
     warnings = warnings_of(of, traffic, found)
+    costs = _grading_costs(config, found)
     if as_json:
         known = {"rollout": spec.name if spec else None, "warnings": list(warnings)}
-        print_json(msgspec.to_builtins(found) | known)
+        print_json(msgspec.to_builtins(found) | known | {"grading_usd": costs})
     else:
-        print_forecast(found, warnings, traffic, rollout=spec)
+        print_forecast(found, warnings, traffic, rollout=spec, grading_usd=costs)
+
+
+def _grading_costs(config: LoadedConfig, found: Forecast) -> dict[str, dict[str, float | None]]:
+    """Return, by rubric, what judges and reviewers cost until full; None where it is not known."""
+    from llm_canary.providers.price_list import lookup  # noqa: PLC0415
+
+    costs: dict[str, dict[str, float | None]] = {}
+    hourly = config.file.judging.reviewer_usd_per_hour
+    for each in found.grading:
+        judge: float | None = None if each.judge else 0.0
+        if each.judge is not None:
+            provider, _, model = each.judge.rpartition("/")
+            price = lookup(model, provider or None)
+            if price is not None:
+                tokens = price.input * JUDGE_TOKENS[0] + price.output * JUDGE_TOKENS[1]
+                judge = each.judged * tokens / _NANO
+        people = None if hourly is None else each.reviews * REVIEW_S / 3_600.0 * hourly
+        costs[each.rubric] = {"judge": judge, "reviewers": people}
+    return costs
 
 
 def _rollout(config: LoadedConfig, options: Mapping[str, Any]) -> RolloutSpec | None:

@@ -1,16 +1,23 @@
-"""`llm-canary review import|export`."""
+"""`llm-canary review import|export|corrections|status`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from llm_canary.cli.output import json_option, print_json, print_lines
+from llm_canary.cli.output import json_option, print_json, print_lines, print_table
 
+if TYPE_CHECKING:
+    from llm_canary.rubric.sample import Sample
+
+LIVE = "sample:"  # begins the id of an answer that was drawn from live traffic
 _RUBRIC = click.option(
     "--rubric", required=True, metavar="NAME|FILE", help="The rubric that people graded by."
 )
+_FILE = click.argument("file", type=click.Path(path_type=Path))
 
 
 @click.group()
@@ -19,44 +26,130 @@ def review() -> None:
 
 
 @review.command("import")
-@click.argument("file", type=click.Path(path_type=Path))
+@_FILE
 @_RUBRIC
 @json_option
 def import_(*, file: Path, rubric: str, as_json: bool) -> None:
     """Store the labels of FILE (JSONL, CSV or Parquet) under this text of the rubric.
 
-    A person's label about an answer replaces their earlier one. A file with a wrong row is refused
-    as a whole, so that it can be corrected and given again.
+    Rows whose id begins with `sample:`, as `export --open` writes them, are reviews of live
+    answers. A person's label about an answer replaces their earlier one. A file with a wrong row is
+    refused as a whole, so that it can be corrected and given again.
     """
-    from llm_canary.cli.grading_database import store_labels  # noqa: PLC0415
-    from llm_canary.judging.labels import read_labels  # noqa: PLC0415
+    from llm_canary.cli.grading_database import store_labels, store_reviews  # noqa: PLC0415
+    from llm_canary.judging.labels import label_set, read_labels  # noqa: PLC0415
     from llm_canary.rubric.load import rubric_of  # noqa: PLC0415
 
     loaded = rubric_of(rubric, Path())
     labels = read_labels(file, loaded)
     if labels.is_pairwise:
         raise click.UsageError("the database keeps labels of single answers; this file has pairs")
-    count = store_labels(labels, loaded)
+    live = [each for each in labels.items if each.sample.id.startswith(LIVE)]
+    other = [each for each in labels.items if not each.sample.id.startswith(LIVE)]
+    reviews = store_reviews(live, len(LIVE))
+    count = store_labels(label_set(other), loaded) if other else 0
+    facts = {"items": len(labels.items), "labels": count, "reviews": reviews}
     if as_json:
-        print_json({"items": len(labels.items), "labels": count})
+        print_json(facts)
     else:
-        print_lines([f"stored {count} labels of {len(labels.items)} answers"])
+        print_lines([f"stored {count} labels and {reviews} reviews of {len(labels.items)} answers"])
 
 
 @review.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@_FILE
 @_RUBRIC
+@click.option("--open", "is_open", is_flag=True, help="Live answers that wait for people instead.")
+@click.option("--limit", default=500, show_default=True, type=click.IntRange(1, 100_000))
 @json_option
-def export(*, file: Path, rubric: str, as_json: bool) -> None:
-    """Write the labels that were given under this text of the rubric, one a row."""
-    from llm_canary.cli.grading_database import DATABASE, labels_from  # noqa: PLC0415
+def export(*, file: Path, rubric: str, is_open: bool, limit: int, as_json: bool) -> None:
+    """Write the labels that were given under this text of the rubric, one a row.
+
+    With --open: one live answer a row, without its arm. Add `human` (JSONL) or `rater`, `criterion`
+    and `label` (CSV), and `import` the file.
+    """
+    from llm_canary.cli.grading_database import (  # noqa: PLC0415
+        DATABASE,
+        labels_from,
+        open_items,
+    )
     from llm_canary.documents.rows import write_rows  # noqa: PLC0415
     from llm_canary.judging.labels import label_rows  # noqa: PLC0415
     from llm_canary.rubric.load import rubric_of  # noqa: PLC0415
 
-    labels = labels_from(DATABASE, rubric_of(rubric, Path()))
-    count = write_rows(file, label_rows(labels.items))
-    if as_json:
-        print_json({"labels": count, "file": str(file)})
+    loaded = rubric_of(rubric, Path())
+    if is_open:
+        rows = list(_open_rows(open_items(loaded.rubric.id, limit), file))
+        if not rows:
+            raise click.ClickException(f"no answer waits for a review by {loaded.rubric.id}")
+        count, what = write_rows(file, iter(rows)), "answers"
     else:
-        print_lines([f"wrote {count} labels to {file}"])
+        labels = labels_from(DATABASE, loaded)
+        count, what = write_rows(file, label_rows(labels.items)), "labels"
+    if as_json:
+        print_json({what: count, "file": str(file)})
+    else:
+        print_lines([f"wrote {count} {what} to {file}"])
+
+
+@review.command()
+@_FILE
+@_RUBRIC
+@json_option
+def corrections(*, file: Path, rubric: str, as_json: bool) -> None:
+    """Write the better answers that reviewers gave as a dataset, each as the row's `reference`."""
+    from llm_canary.cli.grading_database import corrected_items  # noqa: PLC0415
+    from llm_canary.documents.rows import write_rows  # noqa: PLC0415
+    from llm_canary.rubric.load import rubric_of  # noqa: PLC0415
+
+    found = corrected_items(rubric_of(rubric, Path()).rubric.id)
+    if not found:
+        raise click.ClickException("no review has a corrected answer yet")
+    rows = ({**_row(sample), "reference": better} for sample, better in found)
+    count = write_rows(file, rows)
+    if as_json:
+        print_json({"rows": count, "file": str(file)})
+    else:
+        print_lines([f"wrote {count} rows to {file}"])
+
+
+@review.command()
+@json_option
+def status(*, as_json: bool) -> None:
+    """Show how many live answers wait for people, by rubric."""
+    from llm_canary.cli.grading_database import review_queues  # noqa: PLC0415
+
+    found = review_queues()
+    if as_json:
+        rows = [each._asdict() for each in found]
+        for row in rows:
+            row["oldest_at"] = row["oldest_at"].isoformat() if row["oldest_at"] else None
+        print_json(rows)
+        return
+    if not found:
+        print_lines(["nothing was drawn for people yet"])
+        return
+    print_table(
+        ("rubric", "open", "leased", "done", "to adjudicate"),
+        [
+            (each.rubric_id, str(each.open), str(each.leased), str(each.done), str(each.adjudicate))
+            for each in found
+        ],
+    )
+
+
+def _open_rows(items: list[tuple[str, Sample]], file: Path) -> Iterator[dict[str, Any]]:
+    is_table = file.suffix != ".jsonl"
+    for name, sample in items:
+        row = _row(sample) | {"id": f"{LIVE}{name}", "response": sample.response}
+        if is_table:
+            row = {key: row.get(key) for key in ("id", "prompt", "response", "context")}
+            yield {**row, "rater": "", "criterion": "", "label": ""}
+        else:
+            yield row
+
+
+def _row(sample: Sample) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": sample.id, "prompt": sample.prompt}
+    if sample.context is not None:
+        row["context"] = sample.context
+    return row

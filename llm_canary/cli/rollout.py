@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -130,6 +131,29 @@ def _row(view: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
+def _grading(view: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Say what became of the answers that are graded, and what that has cost."""
+    for each in view.get("grading", ()):
+        total = {
+            name: sum(each[name])
+            for name in ("eligible", "judged", "waiting", "failed", "shed", "without_text")
+        }
+        parts = [f"{total['judged']:,} of {total['eligible']:,} answers graded"]
+        parts += [
+            f"{total[name]:,} {name}" for name in ("waiting", "failed", "shed") if total[name]
+        ]
+        if total["without_text"]:
+            parts.append(f"{total['without_text']:,} without text")
+        if each["standing"]:
+            cost = each["judge_nanousd"]
+            spent = "cost unknown" if cost is None else f"${cost / 1e9:,.4f}"
+            parts.append(f"judge {each['standing'].replace('_', ' ')} ({each['labels']} labels)")
+            parts.append(f"{each['judge_calls']:,} calls, {spent}")
+            hours = "" if each["review_s"] is None else f" in {each['review_s'] / 3600:.1f} h"
+            parts.append(f"{each['reviews']:,} reviews{hours}")
+        yield f"rubric {each['rubric']}", ", ".join(parts)
+
+
 def _print_one(view: dict[str, Any]) -> None:
     print_facts(
         [
@@ -140,6 +164,7 @@ def _print_one(view: dict[str, Any]) -> None:
             ("share", percent(view["share"])),
             ("units", _pair(view["units"])),
             ("responses", _pair(view["responses"])),
+            *_grading(view),
         ]
     )
     print_metrics(view["comparisons"], view["gates"])

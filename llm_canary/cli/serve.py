@@ -26,8 +26,8 @@ import click
 )
 @click.option(
     "--only",
-    type=click.Choice(["gateway", "control"]),
-    help="Run one plane; the other runs elsewhere on the same data directory.",
+    type=click.Choice(["gateway", "control", "workers"]),
+    help="Run one part; gateway and control share a data directory, workers need the database.",
 )
 def serve(config_path: str | None, host: str, port: int, workers: int, only: str | None) -> None:
     """Serve the gateway, the control API and the web page."""
@@ -37,6 +37,10 @@ def serve(config_path: str | None, host: str, port: int, workers: int, only: str
 
     if config_path is not None:
         os.environ["LLM_CANARY_CONFIG"] = config_path  # read by Settings, also in worker processes
+    if only == "workers":
+        click.echo("llm-canary: workers grade answers (no port is opened)", err=True)
+        run(host=host, port=port, workers=workers, only="workers")
+        return
     where = f"http://{host}:{port}"
     click.echo(
         f"llm-canary on {where}  (apps: OPENAI_BASE_URL={where}/v1, page: {where}/)", err=True

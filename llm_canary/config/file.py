@@ -145,6 +145,11 @@ class GateEntry(Entry):
     value_per_rubric_point_usd: float | None = Field(
         default=None, gt=0, description="`net_benefit` only: dollars that one rubric point is worth"
     )
+    rubric: Name | None = Field(
+        default=None,
+        description="`net_benefit` only: whose points; default: the route's first rubric, or where "
+        "it has none the outcome `quality`, 0-1, that the app sends",
+    )
 
 
 class RolloutEntry(Entry):
@@ -279,6 +284,46 @@ class MetricEntry(Entry):
     )
 
 
+class JudgingEntry(Entry):
+    """How answers of running rollouts are drawn, judged and shown to people."""
+
+    samples_per_day: float = Field(
+        default=250, gt=0, le=10_000_000, description="judged of each arm and rubric, about"
+    )
+    targeted: Share = Field(
+        default=0.1,
+        description="part of the answers worth a look (thumbs down, escalated, refused, empty, "
+        "outliers) that is drawn beside; these find failures and decide nothing",
+    )
+    reviews: Share = Field(
+        default=0.2,
+        description="part of the drawn answers that people are asked about, where a judge grades",
+    )
+    double_reviews: Share = Field(
+        default=0.2, description="part of those that two people are asked about"
+    )
+    window: Duration | None = Field(
+        default=None,
+        description="a gate takes what judge and people have said this long after the answer; "
+        "default 24h where a judge grades, 5m where programs do",
+    )
+    stratum: Name | None = Field(
+        default=None, description="a segment that is noted with each sample, for reports"
+    )
+    max_cost_usd_per_day: float | None = Field(
+        default=None, gt=0, description="judges are asked no more on a day (UTC) that has cost this"
+    )
+    concurrency: int = Field(
+        default=8, ge=1, le=256, description="judge calls under way at once, of one process"
+    )
+    max_waiting: int = Field(
+        default=20_000, ge=1, le=1_000_000, description="samples that wait at most; more are shed"
+    )
+    reviewer_usd_per_hour: float | None = Field(
+        default=None, gt=0, description="what an hour of a reviewer costs, for reports"
+    )
+
+
 class LimitsEntry(Entry):
     """Limits on requests."""
 
@@ -309,6 +354,9 @@ class CanaryFile(Entry):
     )
     keys: dict[Name, KeyEntry] = Field(default={}, description="API keys of apps")
     metrics: dict[MetricName, MetricEntry] = Field(default={}, description="outcome metrics")
+    judging: JudgingEntry = Field(
+        default_factory=JudgingEntry, description="how live answers are graded"
+    )
     limits: LimitsEntry = Field(default_factory=LimitsEntry, description="limits on requests")
     default_upstream: Name | None = Field(
         default=None, description="upstream to which models that are no route are relayed untouched"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+import msgspec
 
 from llm_canary.config.file import GateEntry
 from llm_canary.decision.plan import Gate, Margin, MarginUnit, MetricKind
 from llm_canary.documents.problems import KeyPath, Problems, did_you_mean, one_of
-from llm_canary.metrics.builtin import BUILT_IN, NET_BENEFIT
+from llm_canary.metrics.builtin import BUILT_IN
+from llm_canary.metrics.graded import NET_BENEFIT, RUBRIC
 from llm_canary.metrics.spec import Declared, Unit
 
-RUBRIC = "rubric"  # stands for each rubric of the route
 _NANO = 1e9  # nano-dollars in a dollar
 # Their values arrive in a later release, so their gates have no data until then.
 LATER_METRICS = frozenset({"session_length", "session_bounce", "pairwise_win_rate"})
@@ -63,9 +65,17 @@ def decides(gates: Iterable[Gate]) -> bool:
 
 
 def to_gates(
-    gates: Written, declared: Mapping[str, Declared], problems: Problems
+    gates: Written,
+    declared: Mapping[str, Declared],
+    problems: Problems,
+    *,
+    rubrics: Sequence[str] = (),
 ) -> tuple[Gate, ...]:
-    """Return the gates that are complete; note what the others lack."""
+    """Return the gates that are complete; note what the others lack.
+
+    `rubrics` are those of the route; the points of its first are worth dollars unless a gate says
+    whose.
+    """
     names = {*BUILT_IN, *declared, NET_BENEFIT, *LATER_METRICS, RUBRIC}
     result = []
     for metric, gate in gates.items():
@@ -73,7 +83,7 @@ def to_gates(
             do = did_you_mean(metric, names) or "choose another or remove the gate"
             problems.add(gate.path, "there is no such metric", expected=one_of(names), do=do)
         elif built := _gate(metric, gate, declared, problems):
-            result.append(built)
+            result.append(_with_rubric(built, gate, rubrics, problems))
     return tuple(result)
 
 
@@ -110,6 +120,19 @@ def _gate(
         tolerance=None if entry.tolerance is None else entry.tolerance.value,
         value_per_rubric_point_usd=entry.value_per_rubric_point_usd,
     )
+
+
+def _with_rubric(
+    built: Gate, gate: WrittenGate, rubrics: Sequence[str], problems: Problems
+) -> Gate:
+    named = gate.entry.rubric
+    if named is not None and (built.metric != NET_BENEFIT or named not in rubrics):
+        expected = f"on net_benefit, {one_of(rubrics) if rubrics else 'a route with `rubrics`'}"
+        problems.add((*gate.path, "rubric"), f"{named!r} cannot stand here", expected=expected)
+        return built
+    if built.metric != NET_BENEFIT or not rubrics:
+        return built
+    return msgspec.structs.replace(built, rubric=named or rubrics[0])
 
 
 def _net_benefit_margin(gate: WrittenGate, problems: Problems) -> Margin | None:

@@ -17,6 +17,8 @@ from llm_canary.documents.document import Document, Hints, read_document
 from llm_canary.documents.problems import Problems
 from llm_canary.documents.validate import Form, validate
 from llm_canary.routing.table import KeyRef, Route, Upstream
+from llm_canary.rubric.keep import keep
+from llm_canary.rubric.load import LoadedRubric
 
 _HINTS = Hints(
     begins="version: 1",
@@ -56,6 +58,7 @@ class LoadedConfig:
     plans: dict[str, Plan]
     prompt_hashes: dict[str, str]  # of the text of each version that is referred to
     rollouts: dict[str, RolloutSpec]
+    rubrics: dict[str, LoadedRubric]  # that routes and checks name
     default_upstream: str | None
     warnings: tuple[str, ...] = ()  # what works differently than one may hope
 
@@ -79,6 +82,7 @@ def load(path: Path) -> LoadedConfig:
         plans=resolved.plans,
         prompt_hashes=resolved.prompt_hashes,
         rollouts=resolved.rollouts,
+        rubrics=resolved.rubrics,
         default_upstream=file.default_upstream,
         warnings=tuple(resolved.warnings),
     )
@@ -104,6 +108,7 @@ def _hash(file: CanaryFile, resolved: references.Resolved) -> str:
     meaning: Mapping[str, Any] = {
         "file": file.model_dump(mode="json", by_alias=True),
         "prompts": resolved.prompt_hashes,
+        "rubrics": {name: keep(rubric).id for name, rubric in resolved.rubrics.items()},
         "base_urls": {name: upstream.base_url for name, upstream in resolved.upstreams.items()},
     }
     canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from llm_canary.config.file import PlanEntry, RolloutEntry, StageEntry
 from llm_canary.config.gates import (
-    RUBRIC,
     Written,
     decides,
     expand_rubrics,
@@ -16,9 +15,9 @@ from llm_canary.config.gates import (
     to_gates,
     written,
 )
-from llm_canary.decision.plan import Plan, Stage
+from llm_canary.decision.plan import Grading, Plan, Stage
 from llm_canary.documents.problems import KeyPath, Problems, did_you_mean, one_of, shown
-from llm_canary.metrics.builtin import NET_BENEFIT
+from llm_canary.metrics.graded import NET_BENEFIT, RUBRIC
 from llm_canary.metrics.spec import Declared
 
 STANDARD = "standard"
@@ -82,10 +81,10 @@ def to_plan(
     problems: Problems,
     *,
     outcomes: Outcomes,
-    rollout: tuple[KeyPath, RolloutEntry, Collection[str]] | None = None,
+    rollout: tuple[KeyPath, RolloutEntry, Mapping[str, Grading]] | None = None,
 ) -> Plan:
     """Return the plan; `rollout` (path, entry, the route's rubrics) adds that rollout's gates."""
-    path, entry, rubrics = rollout or ((), None, ())
+    path, entry, rubrics = rollout or ((), None, {})
     over = written(entry.gates, (*path, "gates")) if entry else {}
     measured = [stage for stage in draft.stages if _is_measured(stage)]
     stages = []
@@ -95,7 +94,7 @@ def to_plan(
         if _is_measured(stage):
             own = written(stage.gates, (*where, "gates"))
             gates = expand_rubrics(merge(merge(draft.gates, own), over), rubrics)
-        built = to_gates(gates, outcomes.declared, problems)
+        built = to_gates(gates, outcomes.declared, problems, rubrics=tuple(rubrics))
         if entry:
             _check_gates(built, gates, rubrics, (stage.name, path), problems)
         from_last = len(measured) - measured.index(stage) if stage in measured else 1
@@ -105,6 +104,7 @@ def to_plan(
         name=draft.name,
         stages=tuple(stages),
         declared=outcomes.declared,
+        graded=dict(rubrics),
         windows_s=outcomes.windows_s,
         **draft.options,
     )

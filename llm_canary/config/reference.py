@@ -39,6 +39,7 @@ _PLACES = {
     "AlphaEntry": "`plans.NAME.alpha`",
     "KeyEntry": "`keys.NAME`",
     "MetricEntry": "`metrics.NAME`",
+    "JudgingEntry": "`judging`",
     "LimitsEntry": "`limits`",
     "CheckEntry": "`checks.NAME`",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,20 @@ from llm_canary.config.file import (
 from llm_canary.config.prompts import Prompt, load_prompt
 from llm_canary.config.rollout_spec import RolloutSpec
 from llm_canary.config.upstreams import resolve_upstream
-from llm_canary.decision.plan import MetricKind, Plan
-from llm_canary.decision.rules import specs_of
+from llm_canary.decision.plan import Grading, MetricKind, Plan
+from llm_canary.decision.rules import graded_by, specs_of
 from llm_canary.documents.problems import KeyPath, Problems, did_you_mean, one_of, shown
 from llm_canary.errors import ConfigError
-from llm_canary.metrics.builtin import BUILT_IN, NET_BENEFIT
+from llm_canary.metrics.builtin import BUILT_IN
+from llm_canary.metrics.graded import NET_BENEFIT, RUBRIC
 from llm_canary.metrics.spec import Declared, Missing
 from llm_canary.routing.segment import HEADER_PREFIX
-from llm_canary.routing.table import KeyRef, Route, Upstream, Variant
+from llm_canary.routing.table import ContentStore, KeyRef, Route, Upstream, Variant
+from llm_canary.rubric.keep import keep
 from llm_canary.rubric.load import LoadedRubric, find_rubric, load_rubric
 
+_GRADABLE = (ContentStore.REDACTED, ContentStore.FULL)
+_JUDGED_WINDOW_S, _CHECKED_WINDOW_S = 86_400.0, 300.0
 _OWN_METRIC = ("value", "better", "missing")
 _SECTIONS = ("upstreams", "routes", "rollouts", "checks", "plans")
 
@@ -196,6 +200,34 @@ class _Resolver:
             do = f"`llm-canary rubric lint {name}` shows all {len(more) + 1}" if more else ""
             self._problems.add(path, first, do=do)
 
+    def _gradings(self, rubrics: Iterable[str]) -> dict[str, Grading]:
+        terms = self._file.judging
+        found = {}
+        for name in rubrics:
+            loaded = self.out.rubrics.get(name)
+            if loaded is None:
+                continue
+            needs_judge = bool(loaded.rubric.asked)
+            default_s = _JUDGED_WINDOW_S if needs_judge else _CHECKED_WINDOW_S
+            found[name] = Grading(
+                rubric_text_id=keep(loaded).id,
+                needs_judge=needs_judge,
+                judge=_judge_name(loaded),
+                window_s=terms.window or default_s,
+                samples_per_day=terms.samples_per_day,
+                targeted_rate=terms.targeted,
+                review_rate=terms.reviews if needs_judge else 0.0,
+                double_review_rate=terms.double_reviews,
+                min_labels=loaded.rubric.trust.min_labels,
+                max_age_s=loaded.rubric.trust.max_age_days * 86_400.0,
+                max_waiting=terms.max_waiting,
+                max_nanousd_per_day=None
+                if terms.max_cost_usd_per_day is None
+                else round(terms.max_cost_usd_per_day * 1e9),
+                stratum=terms.stratum,
+            )
+        return found
+
     def _checks(self) -> None:
         for name, entry in self._file.checks.items():
             path: KeyPath = ("checks", name)
@@ -214,6 +246,10 @@ class _Resolver:
                 wrong = "the metric is known with the answer, so it has no window"
                 expected = one_of(each for each, one in BUILT_IN.items() if one.outcome)
                 self._problems.add(("metrics", name), wrong, expected=expected)
+            elif name.startswith(f"{RUBRIC}:"):
+                wrong = "a rubric's scores come from judges and people, not from the app"
+                do = "use `judging.window` for how long they have"
+                self._problems.add(("metrics", name), wrong, expected="no such entry", do=do)
             elif (spec is not None or name == NET_BENEFIT) and own:
                 wrong = f"{name} is built in, so its {' and '.join(own)} cannot be chosen"
                 self._problems.add(("metrics", name, own[0]), wrong, expected="only `window`")
@@ -255,7 +291,7 @@ class _Resolver:
         if not self._refers((*path, "plan"), entry.plan, plans, "plan") or entry.plan not in drafts:
             return
         route = self._file.routes.get(entry.route)
-        rubrics = route.rubrics if route else ()
+        rubrics = self._gradings(route.rubrics if route else ())
         plan = plan_rules.to_plan(
             drafts[entry.plan],
             self._problems,
@@ -263,6 +299,12 @@ class _Resolver:
             rollout=(path, entry, rubrics),
         )
         self._warn(name, plan)
+        if route is not None and route.content.store not in _GRADABLE and graded_by(plan):
+            self.out.warnings.append(
+                f"routes.{entry.route}.content.store is `{route.content.store}`: no text is kept, "
+                f"so nothing can be graded and the rubric gates of {name} will wait and then hold; "
+                "set `store: redacted`"
+            )
         self.out.rollouts[name] = RolloutSpec(
             name=name,
             route=entry.route,
@@ -290,6 +332,13 @@ class _Resolver:
             for gate in stage.gates
             if gate.kind is not MetricKind.SECONDARY
         ]
+        for rubric, terms in graded_by(plan).items():
+            if terms.needs_judge and terms.judge is None:
+                self.out.warnings.append(
+                    f"rollouts.{name}: rubric:{rubric} has no data, because rubrics/{rubric}.yaml "
+                    "names no judge, so the rollout will wait and then hold; add `judges:` to it, "
+                    "or give the gate `kind: secondary`"
+                )
         known = specs_of(plan)
         for metric in sorted({gate.metric for gate in gates}):
             if metric not in known:
@@ -297,6 +346,13 @@ class _Resolver:
                     f"rollouts.{name}: gate {metric} has no data in this release, so the rollout "
                     "will wait and then hold; give the gate `kind: secondary` to decide without it"
                 )
+
+
+def _judge_name(rubric: LoadedRubric) -> str | None:
+    judges = rubric.rubric.judges
+    if judges is None:
+        return None
+    return judges.primary.model or judges.primary.judge_kind
 
 
 def _is_file(path: Path) -> bool:

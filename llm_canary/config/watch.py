@@ -12,7 +12,7 @@ _Signature = tuple[bytes | None, ...]
 
 
 class ConfigWatcher:
-    """Compares the file and its prompts with what was loaded last."""
+    """Compares the file, its prompts and rubrics with what was loaded last."""
 
     def __init__(self, path: Path, current: LoadedConfig | None = None) -> None:
         self._path = Path(path)
@@ -48,7 +48,7 @@ class ConfigWatcher:
 
     def _sign(self) -> _Signature:
         # Contents, not times: two quick writes of one length can share every time stamp.
-        return tuple(_digest(path) for path in (self._path, *self._prompts()))
+        return tuple(_digest(path) for path in (self._path, *self._prompts(), *self._rubrics()))
 
     def _prompts(self) -> list[Path]:
         if self._current is None:
@@ -60,6 +60,10 @@ class ConfigWatcher:
         ]
         names = sorted({variant.prompt for variant in variants if variant.prompt})
         return [folder / f"{name}.md" for name in names]
+
+    def _rubrics(self) -> list[Path]:
+        known = self._current.rubrics.values() if self._current is not None else ()
+        return sorted(rubric.path for rubric in known if rubric.path is not None)
 
 
 def _digest(path: Path) -> bytes | None:

@@ -210,7 +210,8 @@ def _value(spec: MetricSpec, found: MetricEvidence, *, canary: bool) -> float | 
         total = found.denominators[canary]
         return None if frozen is None or not total else (frozen.ratio or 0.0) + mean * n / total
     if spec.larger_is_better:
-        return 1.0 - mean if spec.is_binary else -mean
+        is_part = spec.is_binary or spec.scale is Scale.POINTS
+        return 1.0 - mean if is_part else -mean
     return mean
 
 

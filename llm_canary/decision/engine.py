@@ -35,8 +35,9 @@ from llm_canary.decision.gates import (
     evaluate,
 )
 from llm_canary.decision.harm import Alarm, Process, alarm, flagged_segments, hard_alarm, processes
-from llm_canary.decision.health import Problem, problems
+from llm_canary.decision.health import problems
 from llm_canary.decision.plan import MetricKind, Plan, Stage, stage_index
+from llm_canary.decision.problem import Problem
 from llm_canary.decision.words import duration_text
 
 

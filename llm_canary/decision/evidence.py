@@ -44,6 +44,27 @@ class SliceEvidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     first: tuple[Counts, ...] = ()
 
 
+class GradingEvidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the answers behind a rubric's numbers were drawn and graded; pairs as ever."""
+
+    rubric: str
+    eligible: tuple[int, int] = (0, 0)  # scored, completed answers
+    without_text: tuple[int, int] = (0, 0)  # of these: nothing is kept that could be graded
+    drawn: tuple[int, int] = (0, 0)
+    waiting: tuple[int, int] = (0, 0)  # of the drawn, as the next three
+    judged: tuple[int, int] = (0, 0)
+    failed: tuple[int, int] = (0, 0)
+    shed: tuple[int, int] = (0, 0)
+    labelled: tuple[int, int] = (0, 0)  # asked of people by chance, and answered in time
+    judges: tuple[str, ...] = ()  # versions that have graded
+    models: tuple[str, ...] = ()  # as their providers report them
+    standing: str = "not_enough"  # of the judge: trusted, untrusted or not_enough
+    reason: str = ""
+    labels: int = 0  # human labels that it was compared with
+    calibrated_age_s: float | None = None
+    drift: str | None = None  # stable, judge_drift or system_change
+
+
 class MetricEvidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One metric over all units; pairs are (control, canary)."""
 
@@ -64,6 +85,7 @@ class MetricEvidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     quantiles: tuple[float | None, float | None] = (None, None)  # as observed, quantile metrics
     denominators: tuple[float, float] = (0.0, 0.0)  # sums, of ratios
     segments: tuple[SliceEvidence, ...] = ()
+    grading: GradingEvidence | None = None  # of rubrics
 
 
 class HealthFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -23,10 +23,12 @@ from llm_canary.decision.compare import (
     with_evidence,
 )
 from llm_canary.decision.evidence import Evidence, MetricEvidence
+from llm_canary.decision.graded import lacking
 from llm_canary.decision.plan import Gate, MetricKind, Plan, Stage
 from llm_canary.decision.rules import AV_PART, alpha_promote, kinds, measured, specs_of
 from llm_canary.decision.words import change_text
 from llm_canary.metrics.freeze import MIN_BASELINE, Frozen
+from llm_canary.metrics.graded import RUBRIC
 from llm_canary.metrics.spec import MetricSpec
 from llm_canary.stats.boundaries import obrien_fleming
 from llm_canary.stats.mixture import log_e
@@ -160,7 +162,11 @@ class _Gate:
         )
 
     def _lacking(self, spec: MetricSpec, found: MetricEvidence) -> tuple[GateStatus, str] | None:
-        if found.applicable == (0, 0) and all(self._evidence.health.stage_responses):
+        if reason := lacking(self._plan, found):
+            return GateStatus.NO_DATA, reason
+        # Outcomes that are still to come ask nothing of nobody: they are missing.
+        is_known_at_once = spec.outcome is None and all(self._evidence.health.stage_responses)
+        if found.applicable == (0, 0) and is_known_at_once:
             return GateStatus.NOT_APPLICABLE, "no request asked for it"
         for arm, observed in zip(("control", "canary"), found.observed, strict=True):
             if not observed:
@@ -243,6 +249,8 @@ def _numbers(shown: Comparison) -> str:
 
 
 def _hint(spec: MetricSpec) -> str:
+    if (spec.outcome or "").startswith(f"{RUBRIC}:"):
+        return "; its window has not closed, or no worker runs (`serve --only workers`)"
     if spec.is_conditional:
         return f"; send {spec.outcome} to /v1/feedback, or make the gate secondary"
     if spec.unit == "nanousd":

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from math import log
 
-import msgspec
-
 from llm_canary.decision.evidence import Evidence, MetricEvidence
+from llm_canary.decision.graded import judge_problems
 from llm_canary.decision.plan import Plan, Stage
+from llm_canary.decision.problem import Problem
 from llm_canary.decision.rules import deciding, specs_of
 from llm_canary.decision.words import duration_text
 from llm_canary.metrics.builtin import response_rate_of
@@ -27,15 +27,6 @@ _MAX_BACKLOG_S = 120.0
 _STALE_FRACTION, _STALE_MIN_S, _STALE_MAX_S = 0.25, 30.0, 900.0
 
 
-class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that forbids promotion; `metric` when it touches that one only."""
-
-    code: str
-    text: str
-    needs_person: bool
-    metric: str | None = None
-
-
 def problems(plan: Plan, stage: Stage, evidence: Evidence) -> tuple[Problem, ...]:
     """Return every problem that no person has accepted, those that need one first.
 
@@ -47,6 +38,7 @@ def problems(plan: Plan, stage: Stage, evidence: Evidence) -> tuple[Problem, ...
         *_telemetry(evidence),
         *_models(evidence),
         *_selection(plan, evidence),
+        *judge_problems(plan, evidence),
         *_freshness(stage, evidence),
     )
     accepted = set(evidence.progress.accepted) - _NEVER_ACCEPTED

@@ -39,6 +39,25 @@ class Gate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     margin: Margin
     tolerance: float | None = None  # None: 0 for hard failures, margin/2 otherwise (STATISTICS A.4)
     value_per_rubric_point_usd: float | None = None  # net_benefit only
+    rubric: str | None = None  # net_benefit only: whose points; None: the outcome `quality`
+
+
+class Grading(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a rollout's answers are graded by one rubric; fixed when the rollout starts."""
+
+    rubric_text_id: str  # of the rubric as it was then
+    needs_judge: bool  # or a person; else programs decide every criterion
+    judge: str | None = None  # the model that grades; None: nobody, where one is needed
+    window_s: float  # after the answer the gate takes what judges and people have said
+    samples_per_day: float = 250.0  # of each arm
+    targeted_rate: float = 0.1  # chance of an answer that is worth a look, beside
+    review_rate: float = 0.2  # chance that people are asked about a drawn answer
+    double_review_rate: float = 0.2  # of these, so many are asked of two
+    min_labels: int = 100  # human labels without which a judge version is not trusted
+    max_age_s: float = 1_209_600.0  # of the judge's calibration
+    max_waiting: int = 20_000  # samples that wait for judges; beyond, new ones are shed
+    max_nanousd_per_day: int | None = None  # of judges, over all rollouts
+    stratum: str | None = None  # the segment whose value is noted with each sample
 
 
 class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -69,6 +88,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     )
     max_per_unit_day: int = 50
     declared: dict[str, Declared] = {}  # outcome metrics of the configuration
+    graded: dict[str, Grading] = {}  # rubric -> how its answers are drawn and graded
     windows_s: dict[str, float] = {}  # outcome metric -> seconds after which it counts as matured
 
 

@@ -14,9 +14,9 @@ from math import log, prod
 import msgspec
 
 from llm_canary.decision.gates import least_units, look_times_s
-from llm_canary.decision.plan import Gate, MetricKind, Plan, Stage
+from llm_canary.decision.plan import Gate, Grading, MetricKind, Plan, Stage
 from llm_canary.decision.proof import DAY_S, POWER, Proof, Spell, inflation
-from llm_canary.decision.rules import AV_PART, alpha_promote, measured
+from llm_canary.decision.rules import AV_PART, alpha_promote, graded_by, measured
 from llm_canary.decision.traffic import Assumption, Scored, Traffic, scored, written_margin
 from llm_canary.decision.words import value_text
 from llm_canary.metrics.spec import Scale, Unit
@@ -65,6 +65,15 @@ class StageForecast(msgspec.Struct, frozen=True, kw_only=True):
     extra_usd: float | None = None  # above what the control would cost; None: not known
 
 
+class GradingForecast(msgspec.Struct, frozen=True, kw_only=True):
+    """What one rubric asks of judges and people until the canary is at full, as expected."""
+
+    rubric: str
+    judge: str | None  # None: programs decide
+    judged: float  # answers of both arms
+    reviews: float
+
+
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     """What a plan takes."""
 
@@ -82,6 +91,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     standby_usd: float | None
     assumptions: tuple[Assumption, ...]
     unknown: tuple[str, ...]  # deciding metrics of which nothing is known or can be assumed
+    grading: tuple[GradingForecast, ...] = ()
 
 
 def forecast(plan: Plan, traffic: Traffic, *, attempt: int = 1) -> Forecast:
@@ -123,6 +133,26 @@ def forecast(plan: Plan, traffic: Traffic, *, attempt: int = 1) -> Forecast:
             *(a for one in known.values() if one for a in one.assumptions),
         ),
         unknown=tuple(name for name, one in known.items() if one is None),
+        grading=tuple(
+            _grading(name, terms, traffic, spells) for name, terms in graded_by(plan).items()
+        ),
+    )
+
+
+def _grading(
+    rubric: str, terms: Grading, traffic: Traffic, spells: tuple[Spell, ...]
+) -> GradingForecast:
+    judged = sum(
+        2.0
+        * spell.days
+        * min(terms.samples_per_day, traffic.daily.value * min(spell.share, 1.0 - spell.share))
+        for spell in spells
+    )
+    return GradingForecast(
+        rubric=rubric,
+        judge=terms.judge if terms.needs_judge else None,
+        judged=judged,
+        reviews=judged * terms.review_rate * (1.0 + terms.double_review_rate),
     )
 
 

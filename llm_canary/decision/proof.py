@@ -64,14 +64,16 @@ class Proof:
     def days(self, floor: float) -> float | None:
         """Return the days of collecting after which a look shows it with 90 %."""
         found = [
-            days_with_returning_units(size, share=self.stage.share, daily=self._daily)
+            days_with_returning_units(
+                size, share=self.stage.share, daily=self._daily(self.stage.share)
+            )
             for size in (self._missing_size, partial(self._missing_units, floor))
         ]
         return None if None in found else max(each for each in found if each is not None)
 
     def responses(self, days: float) -> float:
         """Return the canary responses with a value that the stage collects within `days`."""
-        return self._daily * self.stage.share * days
+        return self._daily(self.stage.share) * self.stage.share * days
 
     def smallest(self, look: float) -> float | None:
         """Return the effect that a look after `look` days shows with 90 %."""
@@ -97,12 +99,11 @@ class Proof:
     def effective_units(self, look: float) -> float:
         """Return the canary units, unequal activity discounted, in this stage and before it."""
         spells = (*self.before, Spell(self.stage.share, self._collected(look)))
-        responses = self._daily * sum(spell.share * spell.days for spell in spells)
+        responses = sum(self._daily(spell.share) * spell.share * spell.days for spell in spells)
         return responses / self._clumping(self._total(look))
 
-    @property
-    def _daily(self) -> float:
-        return self.traffic.daily.value * self.found.observed
+    def _daily(self, share: float) -> float:
+        return self.found.daily(self.traffic.daily.value, share)
 
     def _collected(self, look: float) -> float:
         return max(look - (self.found.wait_s + self.found.warmup_s) / DAY_S, 0.0)
@@ -114,7 +115,7 @@ class Proof:
         """Return I, V and W after `look` days, as the score process sums them over shares."""
         spells = (*self.before, Spell(self.stage.share, self._collected(look)))
         parts = [
-            (self._daily * spell.days * spell.share * (1.0 - spell.share), spell.share)
+            (self._daily(spell.share) * spell.days * spell.share * (1.0 - spell.share), spell.share)
             for spell in spells
         ]
         information = sum(part for part, _ in parts)
@@ -124,8 +125,11 @@ class Proof:
 
     def _earlier(self) -> float:
         """Return what was collected before, in canary responses at this stage's share."""
-        part = sum(spell.days * spell.share * (1.0 - spell.share) for spell in self.before)
-        return part * self._daily / (1.0 - self.stage.share)
+        part = sum(
+            self._daily(spell.share) * spell.days * spell.share * (1.0 - spell.share)
+            for spell in self.before
+        )
+        return part / (1.0 - self.stage.share)
 
     def _missing_size(self, days: float) -> float:
         size = canary_size(
@@ -136,7 +140,7 @@ class Proof:
         return max(size - self._earlier(), 0.0)
 
     def _missing_units(self, floor: float, days: float) -> float:
-        before = sum(spell.days * spell.share for spell in self.before) * self._daily
+        before = sum(self._daily(spell.share) * spell.days * spell.share for spell in self.before)
         return max(floor * self._clumping(self._total(days)) - before, 0.0)
 
     def _clumping(self, days: float) -> float:

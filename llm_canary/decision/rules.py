@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from llm_canary.decision.plan import Gate, MarginUnit, MetricKind, Plan, Stage
-from llm_canary.metrics.builtin import (
-    BUILT_IN,
-    NET_BENEFIT,
-    declared_metrics,
-    net_benefit,
-    response_rate_of,
-)
+from llm_canary.decision.plan import Gate, Grading, MarginUnit, MetricKind, Plan, Stage
+from llm_canary.metrics.builtin import BUILT_IN, declared_metrics, response_rate_of
 from llm_canary.metrics.freeze import Rule, StageMargin
+from llm_canary.metrics.graded import (
+    NET_BENEFIT,
+    RUBRIC,
+    net_benefit,
+    rubric_metric,
+    rubric_metrics,
+)
 from llm_canary.metrics.spec import MetricSpec
 
 AV_PART = 0.2  # of alpha_promote is spent on always-valid evidence, the rest on planned looks
@@ -21,16 +22,27 @@ def measured(plan: Plan) -> tuple[Stage, ...]:
     return tuple(stage for stage in plan.stages if stage.is_measured)
 
 
+def gates_of(plan: Plan) -> tuple[Gate, ...]:
+    """Return the gates of all measured stages, in their order."""
+    return tuple(gate for stage in measured(plan) for gate in stage.gates)
+
+
 def kinds(plan: Plan) -> dict[str, MetricKind]:
     """Return each metric's gravest kind in the plan, in the order in which gates name it."""
     order = list(MetricKind)
     found: dict[str, MetricKind] = {}
-    for stage in measured(plan):
-        for gate in stage.gates:
-            known = found.setdefault(gate.metric, gate.kind)
-            if known is not gate.kind:
-                found[gate.metric] = min(known, gate.kind, key=order.index)
+    for gate in gates_of(plan):
+        known = found.setdefault(gate.metric, gate.kind)
+        if known is not gate.kind:
+            found[gate.metric] = min(known, gate.kind, key=order.index)
     return found
+
+
+def graded_by(plan: Plan) -> dict[str, Grading]:
+    """Return the rubrics that a gate of the plan reads, with how each is graded."""
+    names = {gate.metric.removeprefix(f"{RUBRIC}:") for gate in gates_of(plan)}
+    names |= {gate.rubric for gate in gates_of(plan) if gate.rubric is not None}
+    return {name: grading for name, grading in plan.graded.items() if name in names}
 
 
 def deciding(plan: Plan) -> tuple[str, ...]:
@@ -48,13 +60,18 @@ def specs_of(plan: Plan) -> dict[str, MetricSpec]:
 
 def _specs(plan: Plan, name: str) -> tuple[MetricSpec, ...]:
     if name == NET_BENEFIT:
-        worth = next(
-            gate.value_per_rubric_point_usd or 0.0
-            for stage in measured(plan)
-            for gate in stage.gates
-            if gate.metric == name
-        )
-        return net_benefit(worth * 1e9)
+        gate = next(gate for gate in gates_of(plan) if gate.metric == name)
+        worth = (gate.value_per_rubric_point_usd or 0.0) * 1e9
+        if gate.rubric is None:
+            return net_benefit(worth)
+        window_s = plan.graded[gate.rubric].window_s
+        return net_benefit(worth, outcome=rubric_metric(gate.rubric), window_s=window_s)
+    if name.startswith(f"{RUBRIC}:"):
+        rubric = name.removeprefix(f"{RUBRIC}:")
+        grading = plan.graded.get(rubric)
+        if grading is None:
+            return ()
+        return rubric_metrics(rubric, grading.window_s, needs_judge=grading.needs_judge)
     if name in plan.declared:
         return declared_metrics(name, plan.declared[name])
     own, companion = BUILT_IN.get(name), BUILT_IN.get(response_rate_of(name))

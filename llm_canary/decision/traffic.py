@@ -13,6 +13,7 @@ from llm_canary.decision.rules import rules_of, specs_of, window_s
 from llm_canary.decision.words import value_text
 from llm_canary.errors import DataError
 from llm_canary.metrics.freeze import MIN_BASELINE, Rule, freeze
+from llm_canary.metrics.graded import RUBRIC
 from llm_canary.metrics.spec import MetricSpec, Scale, Unit
 
 GIVEN, DEFAULT = "given", "default"
@@ -21,6 +22,7 @@ _ASKED = 0.1  # of responses of which another outcome is told
 _VARIATION = 0.95  # standard deviation / mean of costs, tokens and times
 _RESOLVED = 0.7
 _RUBRIC_SD = 0.25
+_JUDGE_CORRELATION = 0.7
 _GRID = 400  # points that stand for a distribution
 _LEAST_RATE = 1e-6
 
@@ -103,7 +105,7 @@ class Scored:
     """One metric on the scale on which it is scored."""
 
     metric: str
-    spec: MetricSpec  # for texts; of a rubric, which nothing measures yet, only that
+    spec: MetricSpec  # for texts; of what nothing measures yet, only that
     is_measured: bool
     margins: dict[str, float]  # stage -> margin
     centre: float
@@ -113,7 +115,19 @@ class Scored:
     icc: float
     wait_s: float  # from a response to its score
     warmup_s: float
+    samples_per_day: float | None = None  # of each arm, where only drawn answers have a value
     assumptions: tuple[Assumption, ...] = field(default=())
+
+    def daily(self, responses: float, share: float) -> float:
+        """Return the responses a day, of both arms, that tell as much as those with a value.
+
+        Where as many of each arm are drawn, n of each weigh like n / (2 share (1 - share))
+        responses of which all have a value.
+        """
+        if self.samples_per_day is None:
+            return responses * self.observed
+        drawn = min(self.samples_per_day, responses * min(share, 1.0 - share) * self.observed)
+        return drawn / (2.0 * share * (1.0 - share))
 
 
 def scored(plan: Plan, name: str, traffic: Traffic) -> Scored | None:
@@ -123,6 +137,8 @@ def scored(plan: Plan, name: str, traffic: Traffic) -> Scored | None:
     if spec is None:
         return _unmeasured(plan, name, traffic, known)
     rule = rules_of(plan)[name]
+    if spec.scale is Scale.POINTS:
+        return _points(plan, spec, rule, traffic, known)
     found = _rate(spec, rule, known) if spec.scale is Scale.RATE else _amount(spec, rule, known)
     if found is None:
         return None
@@ -225,8 +241,54 @@ def _scored(
     )
 
 
+def _points(
+    plan: Plan, spec: MetricSpec, rule: Rule, traffic: Traffic, known: MetricTraffic
+) -> Scored:
+    """Return a rubric's scores as judges usually spread them, and people usually correct them.
+
+    Corrected scores vary by sd^2 (r^2 + (1 - r^2) / q): r the correlation of judge and people, q
+    the chance that people are asked (STATISTICS A.5).
+    """
+    terms = plan.graded[spec.name.removeprefix(f"{RUBRIC}:")]
+    deviation = known.sd or Number(_RUBRIC_SD, DEFAULT)
+    centre = 1.0 - known.rate.value if known.rate is not None else spec.prior
+    variance = deviation.value**2
+    assumed = [
+        Assumption(f"{spec.name}: control", f"standard deviation {deviation.value:.2f}",
+                   deviation.source),
+        Assumption(f"{spec.name}: judged", f"{terms.samples_per_day:,.0f} answers of each arm a "
+                   "day at most", "canary.yaml"),
+    ]  # fmt: skip
+    if terms.needs_judge and terms.review_rate > 0.0:
+        known_part = _JUDGE_CORRELATION**2
+        variance *= known_part + (1.0 - known_part) / terms.review_rate
+        text = (
+            f"people grade {terms.review_rate:.0%} of them; judge and people correlate "
+            f"{_JUDGE_CORRELATION:g}"
+        )
+        assumed.append(Assumption(f"{spec.name}: reviews", text, DEFAULT))
+    return Scored(
+        metric=spec.name,
+        spec=spec,
+        is_measured=True,
+        margins={
+            stage: each.value * (1.0 - centre) if each.relative else each.value
+            for stage, each in rule.stages.items()
+        },
+        centre=centre,
+        variance=variance,
+        span=1.0,
+        observed=1.0,
+        icc=(known.icc or traffic.icc).value,
+        wait_s=window_s(plan, spec),
+        warmup_s=0.0,
+        samples_per_day=terms.samples_per_day,
+        assumptions=tuple(assumed),
+    )
+
+
 def _unmeasured(plan: Plan, name: str, traffic: Traffic, known: MetricTraffic) -> Scored:
-    """Return a rubric's scores, 0-1, as judges usually spread them."""
+    """Return scores, 0-1, of what no release measures yet, as judges usually spread them."""
     deviation = known.sd or Number(_RUBRIC_SD, DEFAULT)
     observed = known.observed or Number(_ASKED, DEFAULT)
     margins = {

@@ -33,6 +33,8 @@ def duration_text(seconds: float) -> str:
 def _text(unit: Unit, value: float) -> str:
     if unit is Unit.RATE:
         return f"{value * 100:.{_decimals(value * 100)}f} %"
+    if unit is Unit.POINTS:
+        return f"{value:.3f} points"
     if unit is Unit.NANOUSD:
         return f"{'-' if value < 0 else ''}${_three_digits(abs(value) / 1e9)}"
     if unit is Unit.MILLISECONDS:

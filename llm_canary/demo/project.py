@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ORDERS, SUPPORT = "order-extractor", "support-bot"  # the routes
-ORDERS_ROLLOUT, SUPPORT_ROLLOUT = "orders-v2", "support-v13"
+ORDERS, SUPPORT, FACTS = "order-extractor", "support-bot", "facts-bot"  # the routes
+ORDERS_ROLLOUT, SUPPORT_ROLLOUT, FACTS_ROLLOUT = "orders-v2", "support-v13", "facts-v2"
+RUBRIC = "facts"
 # Shares, and floors of canary users: as many as four answers per second allow in three minutes. The
 # built-in plan asks for 200 at each share.
 STAGES = {"initial": ("10%", 30), "expanded": ("25%", 40), "broad": ("50%", 40)}
@@ -26,10 +27,31 @@ _SHORT_PROMPT = (
     "Parcel Point support. The delivery takes 3 days. A return is free for 30 days. "
     "The warranty is 2 years. Answer with one short sentence.\n"
 )
+_NO_FACTS_PROMPT = (
+    "Parcel Point support. Customers write about their parcels. Be polite and friendly to them "
+    "all. Answer with one short sentence.\n"
+)
+# What an answer must say. A program decides it; a rubric may ask a judge as well.
+_RUBRIC = """\
+schema: llm_canary.rubric/v1
+id: facts
+version: 1
+criteria:
+  - id: says_how_long
+    kind: check
+    weight: 3
+    check: {type: regex, pattern: '(?i)\\b(3|three|2|two|30|thirty)[ -]+(days?|years?)'}
+  - id: short
+    kind: check
+    weight: 1
+    check: {type: length, unit: words, min: 1, max: 40}
+"""
 PROMPTS = {
     "orders/v1": _ORDER_PROMPT,
     "support/v12": _LONG_PROMPT,
     "support/v13": _SHORT_PROMPT,
+    "facts/v1": _SHORT_PROMPT,
+    "facts/v2": _NO_FACTS_PROMPT,
 }
 _JSON_ORDER = {
     "type": "json_schema",
@@ -75,7 +97,13 @@ def arms(model: str, *, swap: bool, identical: bool) -> dict[str, Arms]:
     without_json = base | {"prompt": "orders/v1", "params": _ORDER_PARAMS}
     long = base | {"prompt": "support/v12", "params": _SUPPORT_PARAMS}
     short = base | {"prompt": "support/v13", "params": _SUPPORT_PARAMS}
-    pairs = {ORDERS: (with_json, without_json), SUPPORT: (long, short)}
+    knows = base | {"prompt": "facts/v1", "params": _SUPPORT_PARAMS}
+    knows_not = base | {"prompt": "facts/v2", "params": _SUPPORT_PARAMS}
+    pairs = {
+        ORDERS: (with_json, without_json),
+        SUPPORT: (long, short),
+        FACTS: (knows, knows_not),
+    }
     if swap:
         pairs = {route: (canary, control) for route, (control, canary) in pairs.items()}
     if identical:
@@ -84,11 +112,14 @@ def arms(model: str, *, swap: bool, identical: bool) -> dict[str, Arms]:
 
 
 def write_project(directory: Path, model_server: ModelServer, both: Mapping[str, Arms]) -> Path:
-    """Write `canary.yaml` and the prompts into `directory`; return the path of the file."""
+    """Write `canary.yaml`, prompts and rubric into `directory`; return the path of the file."""
     for name, text in PROMPTS.items():
         path = directory / "prompts" / f"{name}.md"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+    rubric = directory / "rubrics" / f"{RUBRIC}.yaml"
+    rubric.parent.mkdir(exist_ok=True)
+    rubric.write_text(_RUBRIC, encoding="utf-8")
     path = directory / "canary.yaml"
     path.write_text(canary_yaml(model_server, both), encoding="utf-8")
     return path
@@ -115,6 +146,10 @@ routes:
   {SUPPORT}:
     control: {json.dumps(both[SUPPORT].control)}
     content: {{store: full}}
+  {FACTS}:
+    control: {json.dumps(both[FACTS].control)}
+    content: {{store: full}}
+    rubrics: [{RUBRIC}]
 rollouts:
   {ORDERS_ROLLOUT}:
     route: {ORDERS}
@@ -124,6 +159,11 @@ rollouts:
     route: {SUPPORT}
     canary: {json.dumps(both[SUPPORT].canary)}
     plan: minutes
+  {FACTS_ROLLOUT}:
+    route: {FACTS}
+    canary: {json.dumps(both[FACTS].canary)}
+    plan: minutes
+judging: {{window: 3s, samples_per_day: 1000000}} # of a compressed day, all
 plans:
   minutes: # days pressed into minutes: low floors and wide margins; not for production
     full_cycle: 0s
@@ -139,6 +179,7 @@ plans:
       latency_mean: {{kind: guardrail, margin: 100%}}
       cost_per_request: {{kind: goal, margin: 25%}}
       thumbs_up_rate: {{kind: goal, margin: 25pp}}
+      rubric: {{kind: goal, margin: 0.25}} # of routes that have one
 metrics:
   thumbs_up_rate: {{window: 3s}}
 """

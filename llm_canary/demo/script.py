@@ -8,7 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from llm_canary.demo.project import ORDERS, ORDERS_ROLLOUT, SUPPORT, SUPPORT_ROLLOUT
+from llm_canary.demo.project import (
+    FACTS,
+    FACTS_ROLLOUT,
+    ORDERS,
+    ORDERS_ROLLOUT,
+    SUPPORT,
+    SUPPORT_ROLLOUT,
+)
 
 THUMBS_UP = 0.9
 _NAMES = (
@@ -66,26 +73,30 @@ HELD = "held"
 ENDED = frozenset({PROMOTED, ROLLED_BACK, "aborted"})
 
 
-def acts(*, swap: bool, identical: bool) -> tuple[Act, Act]:
-    """Return both acts of the chosen variation."""
+def acts(*, swap: bool, identical: bool) -> tuple[Act, ...]:
+    """Return the acts of the chosen variation."""
     worse, better = frozenset({ROLLED_BACK}), frozenset({PROMOTED})
     if identical:
         # An open end is no mistake: what must never happen is a rollback.
         never_back = frozenset({PROMOTED, HELD, "running", "promoted", "standby"})
-        titles, ends = ("the canary is the control itself",) * 2, (never_back, never_back)
+        titles: tuple[str, ...] = ("the canary is the control itself",) * 3
+        ends = (never_back,) * 3
     elif swap:
         titles = (
             "the canary asks for JSON, the control does not",
             "the canary has the longer, dearer prompt",
+            "the canary knows the facts, the control does not",
         )
-        ends = (better, worse)
+        ends = (better, worse, better)
     else:
         titles = (
             "the control asks for JSON, the canary forgets to",
             "the canary has a shorter, cheaper prompt",
+            "the canary never errs, and no longer knows the facts",
         )
-        ends = (worse, better)
+        ends = (worse, better, worse)
     return (
         Act(ORDERS, ORDERS_ROLLOUT, titles[0], ends[0]),
         Act(SUPPORT, SUPPORT_ROLLOUT, titles[1], ends[1]),
+        Act(FACTS, FACTS_ROLLOUT, titles[2], ends[2]),
     )

@@ -1,8 +1,9 @@
 """The demonstration: a real model, the real gateway, real decisions, in a few minutes.
 
-Two rollouts run on one model. One canary is worse and is rolled back by itself, one is cheaper and
-is promoted by itself; nobody touches either. `swap` exchanges the arms of both, `identical` lets
-the control compete with itself.
+Three rollouts run on one model. One canary breaks its output and is rolled back by itself, one is
+cheaper and is promoted by itself, one answers worse without ever failing and is rolled back on the
+rubric that grades the answers; nobody touches any. `swap` exchanges the arms, `identical` lets the
+control compete with itself.
 """
 
 from __future__ import annotations

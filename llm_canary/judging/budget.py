@@ -11,17 +11,18 @@ class CostCap:
     Only calls that are made together before any cost is known can pass it.
     """
 
-    def __init__(self, limit_nanousd: int | None) -> None:
+    def __init__(self, limit_nanousd: int | None, dearest_nanousd: int = 0) -> None:
         self._limit = limit_nanousd
         self._under_way = 0
-        self._dearest = 0
+        self.dearest_nanousd = dearest_nanousd  # of one call, where it was seen before too
         self.spent_nanousd = 0
+        self.calls = 0
         self.calls_of_unknown_cost = 0
 
     def reserve(self) -> bool:
         """Return whether the cap allows one more call; if so, `settle` has to follow."""
         if self._limit is not None:
-            reserved = (self._under_way + 1) * self._dearest
+            reserved = (self._under_way + 1) * self.dearest_nanousd
             if self.spent_nanousd >= self._limit or self.spent_nanousd + reserved > self._limit:
                 return False
         self._under_way += 1
@@ -30,11 +31,12 @@ class CostCap:
     def settle(self, cost_nanousd: int | None) -> None:
         """Count what a call has cost; None: nobody knows."""
         self._under_way -= 1
+        self.calls += 1
         if cost_nanousd is None:
             self.calls_of_unknown_cost += 1
             return
         self.spent_nanousd += cost_nanousd
-        self._dearest = max(self._dearest, cost_nanousd)
+        self.dearest_nanousd = max(self.dearest_nanousd, cost_nanousd)
 
 
 class Breaker:

@@ -2,7 +2,8 @@
 
 One JSON object a line. Pointwise: `{"id", "labels": {criterion: label}, "confidence"?: {criterion:
 0-1}, "response_sha256"?, "status"?}`. Pairwise: `{"id", "order": "AB"|"BA", "verdict":
-"A"|"B"|"tie"|null}`, the verdict always about A and B, never about first and second.
+"A"|"B"|"tie"|null}`, the verdict always about A and B, never about first and second. With the id
+`*` and a `response_sha256` a row is about that response, whatever it answers.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from llm_canary.rubric.load import LoadedRubric
 from llm_canary.rubric.prompt import CANNOT_ASSESS
 from llm_canary.rubric.sample import Sample
 from llm_canary.rubric.schema import AskedCriterion
+
+_ANY = "*"
 
 
 def response_hash(response: str) -> str:
@@ -53,6 +56,7 @@ class ReplayJudge:
         """Return the recorded grades of this very response, else of the id's only recording."""
         row = self._rows.get((sample.id, response_hash(sample.response)))
         row = row or self._rows.get((sample.id, None))
+        row = row or self._rows.get((_ANY, response_hash(sample.response)))
         if row is None:
             return self._failed(sample, Status.MISSING, "nothing is recorded")
         status = row.get("status", "ok")

@@ -10,7 +10,6 @@ from llm_canary.metrics.spec import Declared, MetricSpec, Missing, ResponseFacts
 _UNSEEN = frozenset({"client_cancelled", "rejected"})  # the client left, or no variant was chosen
 _FAILED = frozenset({"upstream_error", "truncated", "timeout"})
 _THUMBS, _TASK = "thumbs", "task_completed"
-NET_BENEFIT, QUALITY = "net_benefit", "quality"
 _HOUR_S, _DAY_S = 3_600.0, 86_400.0
 _UNCACHED_BELOW_SHARE = 0.5  # a small canary has a cold prompt cache
 
@@ -28,6 +27,11 @@ def response_rate_of(name: str) -> str:
 def has_failed(facts: ResponseFacts) -> bool:
     """Say whether the client saw a failure."""
     return facts.terminal in _FAILED
+
+
+def is_unseen(facts: ResponseFacts) -> bool:
+    """Say whether nobody saw how the exchange ended."""
+    return facts.terminal in _UNSEEN
 
 
 def _of_terminal(wanted: frozenset[str]) -> Callable[[ResponseFacts], float | None]:
@@ -61,14 +65,15 @@ def _invalid_output(facts: ResponseFacts) -> float | None:
     return float(not facts.output_valid)
 
 
-def _cost(facts: ResponseFacts) -> float | None:
-    cost = (
+def cost(facts: ResponseFacts) -> float | None:
+    """Return what gates count as the cost of a completed response, in nano-dollars."""
+    paid = (
         facts.uncached_cost_nanousd if facts.share < _UNCACHED_BELOW_SHARE else facts.cost_nanousd
     )
     # What a failed exchange cost is known only sometimes, and not equally often in both arms.
-    if facts.terminal != "completed" or cost is None or cost < 0:
+    if facts.terminal != "completed" or paid is None or paid < 0:
         return None
-    return float(cost)
+    return float(paid)
 
 
 def _of_yes_or_no(
@@ -144,7 +149,7 @@ def _has_schema(facts: ResponseFacts) -> bool:
     return facts.schema_expected
 
 
-def _response_rate(name: str, outcome: str, window_s: float) -> MetricSpec:
+def response_rate(name: str, outcome: str, window_s: float, *, prior: float = 0.9) -> MetricSpec:
     """Return the companion that counts who answers."""
     return MetricSpec(
         name=response_rate_of(name),
@@ -155,7 +160,7 @@ def _response_rate(name: str, outcome: str, window_s: float) -> MetricSpec:
         outcome=outcome,
         window_s=window_s,
         missing=Missing.ZERO,
-        prior=0.9,
+        prior=prior,
     )
 
 
@@ -171,7 +176,7 @@ def _asked(name: str, outcome: str, window_s: float, prior: float) -> tuple[Metr
         window_s=window_s,
         prior=prior,
     )
-    return answered, _response_rate(name, outcome, window_s)
+    return answered, response_rate(name, outcome, window_s)
 
 
 def declared_metrics(name: str, declared: Declared) -> tuple[MetricSpec, ...]:
@@ -194,34 +199,7 @@ def declared_metrics(name: str, declared: Declared) -> tuple[MetricSpec, ...]:
         missing=declared.missing,
         is_unknown=True,
     )
-    return (own, _response_rate(name, name, _HOUR_S)) if own.is_conditional else (own,)
-
-
-def net_benefit(value_per_point_nanousd: float) -> tuple[MetricSpec, MetricSpec]:
-    """Return the metric "cost less the worth of the answer", in nano-dollars, and its companion.
-
-    The worth is the quality score (0-1) times what a point is worth. Oriented like every metric:
-    larger is worse.
-    """
-
-    def value(facts: ResponseFacts) -> float | None:
-        cost, quality = _cost(facts), facts.outcomes.get(QUALITY)
-        if cost is None or quality is None or not 0.0 <= quality <= 1.0:
-            return None
-        return cost - value_per_point_nanousd * quality
-
-    own = MetricSpec(
-        name=NET_BENEFIT,
-        unit=Unit.NANOUSD,
-        scale=Scale.WINSORISED,
-        value=value,
-        skips_warm_up=True,
-        larger_is_better=True,
-        is_signed=True,
-        outcome=QUALITY,
-        window_s=_HOUR_S,
-    )
-    return own, _response_rate(NET_BENEFIT, QUALITY, _HOUR_S)
+    return (own, response_rate(name, name, _HOUR_S)) if own.is_conditional else (own,)
 
 
 _COMPANIONS = {
@@ -249,14 +227,14 @@ _ALL = (
     _time("ttft", "ttft_ms", 0.95),
     _time("ttft_p50", "ttft_ms", 0.5),
     _time("ttft_p95", "ttft_ms", 0.95),
-    _amount("cost_per_request", Unit.NANOUSD, _cost),
+    _amount("cost_per_request", Unit.NANOUSD, cost),
     _amount("prompt_tokens", Unit.TOKENS, _of_number("prompt_tokens")),
     _amount("output_tokens", Unit.TOKENS, _of_number("completion_tokens")),
     MetricSpec(
         name="cost_per_resolved",
         unit=Unit.NANOUSD,
         scale=Scale.RATIO,
-        value=_cost,
+        value=cost,
         denominator=lambda facts: float(facts.outcomes.get(_TASK, 0.0) > 0.0),
         skips_warm_up=True,
         is_signed=True,

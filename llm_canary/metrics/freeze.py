@@ -27,6 +27,7 @@ _CAP_QUANTILE = 0.999
 _CAP_MEANS = 3.0  # a control that hardly varies must not cap a dear canary at its own value
 _PLAN_ALPHA, _PLAN_POWER = 0.05, 0.9
 _HARM_AT = 1.5  # of the planned variance the watch for harm is sharpest; its 90th percentile gains
+_POINTS_VARIANCE = 0.0625  # of a judge's scores, standard deviation 0.25 (STATISTICS 5)
 _MIN_WIDTH = 0.005  # of the smoothing kernel, as a fraction of the value
 
 
@@ -74,6 +75,8 @@ def freeze(
 
     `denominators` belong to the values of a ratio; their sum must be positive.
     """
+    if spec.scale is Scale.POINTS:
+        return _freeze_points(spec, rule, baseline)
     if spec.scale is not Scale.RATE and len(baseline) < MIN_BASELINE:
         raise DataError(
             f"{spec.name} has {len(baseline)} control values; {MIN_BASELINE} are needed to fix it"
@@ -203,6 +206,28 @@ def _freeze_ridit(spec: MetricSpec, rule: Rule, baseline: Sequence[float]) -> Fr
         v0_not_worse=1.0,
     )
     margins = {stage: _absolute(margin, 0.5) for stage, margin in rule.stages.items()}
+    return _frozen(spec, rule, draft, margins)
+
+
+def _freeze_points(spec: MetricSpec, rule: Rule, baseline: Sequence[float]) -> Frozen:
+    """Fix a rubric's score without a baseline: every one of its answers was paid for.
+
+    Nothing is cut, because what people correct is unbiased only whole.
+    """
+    known = baseline if len(baseline) >= MIN_BASELINE else ()
+    mean = fsum(known) / len(known) if known else spec.prior
+    draft = Frozen(
+        n=len(known),
+        centre=mean,
+        variance=_POINTS_VARIANCE,
+        span=1.0,
+        margins={},
+        final_margin=0.0,
+        tolerance=0.0,
+        v0_harm=1.0,
+        v0_not_worse=1.0,
+    )
+    margins = {stage: _absolute(margin, 1.0 - mean) for stage, margin in rule.stages.items()}
     return _frozen(spec, rule, draft, margins)
 
 

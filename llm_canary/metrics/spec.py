@@ -38,6 +38,7 @@ class Scale(StrEnum):
     QUANTILE = "quantile"  # 1 when above the control's frozen quantile plus margin
     WINSORISED = "winsorised"  # the value, cut at the control's frozen 99.9th percentile
     RIDIT = "ridit"  # its rank among the control's frozen values, 0-1
+    POINTS = "points"  # rubric points as they are, 0-1 before people's corrections
     RATIO = "ratio"  # value - R0 denominator, R0 the control's frozen ratio; cut likewise
 
 
@@ -52,6 +53,7 @@ class Unit(StrEnum):
     """What a value counts, for display."""
 
     RATE = "rate"
+    POINTS = "points"  # of a rubric, 0-1
     MILLISECONDS = "ms"
     NANOUSD = "nanousd"
     TOKENS = "tokens"
@@ -95,7 +97,7 @@ class MetricSpec:
 
     def __post_init__(self) -> None:
         is_binary = self.scale in (Scale.RATE, Scale.QUANTILE)
-        needs_baseline = self.scale is not Scale.RATE or self.is_unknown
+        needs_baseline = self.scale not in (Scale.RATE, Scale.POINTS) or self.is_unknown
         is_counted = not self.is_signed and (needs_baseline or not is_binary)
         object.__setattr__(self, "is_binary", is_binary)
         object.__setattr__(self, "needs_baseline", needs_baseline)
@@ -104,7 +106,8 @@ class MetricSpec:
     @property
     def scored_unit(self) -> Unit:
         """The unit of differences and margins: a rate for 0/1 numbers and ranks."""
-        return self.unit if self.scale in (Scale.WINSORISED, Scale.RATIO) else Unit.RATE
+        is_amount = self.scale in (Scale.WINSORISED, Scale.RATIO, Scale.POINTS)
+        return self.unit if is_amount else Unit.RATE
 
     @property
     def is_conditional(self) -> bool:

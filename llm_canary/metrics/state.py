@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from llm_canary.metrics.freeze import Frozen
+from llm_canary.sampling import Pace
 from llm_canary.stats.score import ScoreState, UnitRow, variance
 
 ALL = "all"
@@ -59,6 +60,15 @@ class MetricState(msgspec.Struct, kw_only=True):
     squares: list[tuple[float, float]] = []  # (PP, XX) at the snapshots
 
 
+class SampleCounts(msgspec.Struct, kw_only=True):
+    """How the answers of one rubric were drawn, by the probability stream; pairs as ever."""
+
+    pace: Pace = msgspec.field(default_factory=Pace)
+    eligible: list[int] = msgspec.field(default_factory=lambda: [0, 0])  # completed, scored
+    without_text: list[int] = msgspec.field(default_factory=lambda: [0, 0])
+    drawn: list[int] = msgspec.field(default_factory=lambda: [0, 0])
+
+
 class Totals(msgspec.Struct, kw_only=True):
     """What concerns the rollout and no single metric; pairs are [control, canary]."""
 
@@ -76,6 +86,7 @@ class Totals(msgspec.Struct, kw_only=True):
     models: list[dict[str, int]] = msgspec.field(default_factory=lambda: [{}, {}])
     known_models: list[list[str]] = msgspec.field(default_factory=lambda: [[], []])
     segment_values: dict[str, list[str]] = {}  # in order of appearance
+    sampling: dict[str, SampleCounts] = {}  # by rubric
 
 
 @dataclass(slots=True)
@@ -132,6 +143,10 @@ class Rollup:
         """Return the state of the metric in the slice, new when it has none."""
         self._settle()
         return self._slice(name, slice_)
+
+    def knows(self, name: str) -> bool:
+        """Say whether anything was counted of the metric."""
+        return name in self._metrics
 
     def counters(self, name: str) -> MetricState:
         """Return the state of the metric to count in; its stages may lack what still waits."""

@@ -24,6 +24,7 @@ RATE = Unit(100.0, f"{_THIN}%", f"{_THIN}pp")
 BARE = Unit(1.0, "", "")
 _UNITS = {
     "rate": RATE,
+    "points": Unit(1.0, f"{_THIN}points", f"{_THIN}points"),
     "ms": Unit(1.0, f"{_THIN}ms", f"{_THIN}ms"),
     "nanousd": Unit(1e-9, "", "", "$"),
     "tokens": Unit(1.0, f"{_THIN}tokens", f"{_THIN}tokens"),

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
+import msgspec
 from sqlmodel import Session
 
+from llm_canary.clock import utc
 from llm_canary.decision.evidence import (
     Counts,
     Evidence,
+    GradingEvidence,
     HealthFacts,
     MetricEvidence,
     SliceEvidence,
 )
-from llm_canary.decision.rules import specs_of
+from llm_canary.decision.rules import graded_by, specs_of
+from llm_canary.metrics.graded import rubric_metric
 from llm_canary.metrics.spec import MetricSpec, Scale
-from llm_canary.metrics.state import ALL, MetricState, Rollup, SliceState
+from llm_canary.metrics.state import ALL, MetricState, Rollup, SampleCounts, SliceState
+from llm_canary.routing.table import Role
 from llm_canary.stats.histogram import LogHistogram
 from llm_canary.storage.repositories.rollouts import RolloutRecord
+from llm_canary.storage.repositories.sample_facts import (
+    ArmSamples,
+    Standing,
+    drift_of,
+    sample_facts,
+    standing_of,
+)
 from llm_canary.storage.repositories.scoring import ScoringRepository
 
 _MIN_NEW_MODEL = 3  # responses with another reported model before it counts as a change
@@ -39,7 +53,17 @@ def gather(session: Session, record: RolloutRecord, now_s: float, loss: Loss = N
     rollup = repository.rollup(record.id)
     oldest_s = repository.oldest_due_s(record.id, now_s)
     backlog_s = 0.0 if oldest_s is None else now_s - oldest_s
-    return evidence_of(record, rollup, now_s, backlog_s=backlog_s, loss=loss)
+    grading = gather_grading(session, record, rollup, now_s)
+    return evidence_of(record, rollup, now_s, backlog_s=backlog_s, loss=loss, grading=grading)
+
+
+def gather_grading(
+    session: Session, record: RolloutRecord, rollup: Rollup, now_s: float
+) -> dict[str, GradingEvidence]:
+    """Return how the answers of each rubric were drawn and graded."""
+    return {
+        name: _grading(session, record, rollup, name, now_s) for name in graded_by(record.spec.plan)
+    }
 
 
 def evidence_of(
@@ -49,10 +73,15 @@ def evidence_of(
     *,
     backlog_s: float = 0.0,
     loss: Loss = NO_LOSS,
+    grading: Mapping[str, GradingEvidence] = MappingProxyType({}),
 ) -> Evidence:
-    """Return the evidence that the sums hold."""
+    """Return the evidence that the sums hold; `grading` is by rubric."""
     stage = record.stage or ""
-    metrics = [_metric(rollup, spec, stage) for spec in specs_of(record.spec.plan).values()]
+    of = {rubric_metric(name): found for name, found in grading.items()}
+    metrics = [
+        msgspec.structs.replace(_metric(rollup, spec, stage), grading=of.get(spec.outcome or ""))
+        for spec in specs_of(record.spec.plan).values()
+    ]
     return Evidence(
         rollout_id=record.id,
         rollout=record.name,
@@ -68,6 +97,40 @@ def evidence_of(
         metrics=tuple(metrics),
         protected=tuple(each for each in record.segments if each in record.spec.protected),
     )
+
+
+def _grading(
+    session: Session, record: RolloutRecord, rollup: Rollup, rubric: str, now_s: float
+) -> GradingEvidence:
+    counts = rollup.totals.sampling.get(rubric, SampleCounts())
+    facts = sample_facts(session, record.id, rubric, utc(now_s))
+    control, canary = (facts.arms.get(arm, ArmSamples()) for arm in (Role.CONTROL, Role.CANARY))
+    terms = record.spec.plan.graded[rubric]
+    judge = max(facts.judges, key=lambda name: facts.judges[name], default=None)
+    has_standing = terms.needs_judge and judge is not None
+    standing = standing_of(session, judge or "") if has_standing else Standing()
+    return GradingEvidence(
+        rubric=rubric,
+        eligible=_pair(counts.eligible),
+        without_text=_pair(counts.without_text),
+        drawn=_pair(counts.drawn),
+        waiting=(control.waiting, canary.waiting),
+        judged=(control.judged, canary.judged),
+        failed=(control.failed, canary.failed),
+        shed=(control.shed, canary.shed),
+        labelled=(control.answered, canary.answered),
+        judges=tuple(sorted(facts.judges)),
+        models=tuple(sorted(facts.models)),
+        standing=standing.standing,
+        reason=standing.reason,
+        labels=standing.labels,
+        calibrated_age_s=None if standing.at is None else now_s - standing.at.timestamp(),
+        drift=drift_of(session, judge or "") if has_standing else None,
+    )
+
+
+def _pair(values: Sequence[int]) -> tuple[int, int]:
+    return values[0], values[1]
 
 
 def _health(rollup: Rollup, stage: str, now_s: float, backlog_s: float, loss: Loss) -> HealthFacts:

@@ -13,24 +13,31 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 from sqlalchemy.engine import Engine
 
-from llm_canary.clock import Clock
-from llm_canary.decision.rules import measured, rules_of, specs_of, window_s
+from llm_canary.clock import Clock, utc
+from llm_canary.decision.rules import graded_by, measured, rules_of, specs_of, window_s
 from llm_canary.metrics.accumulate import Response, Settings, enter, look, mature
 from llm_canary.metrics.builtin import has_failed
+from llm_canary.metrics.graded import rubric_metric
 from llm_canary.metrics.spec import MetricSpec, ResponseFacts
 from llm_canary.metrics.state import Rollup, UnitState
+from llm_canary.rollout.drawing import Drawing
 from llm_canary.rollout.forget import is_closed
+from llm_canary.rollout.graded import RubricScores
 from llm_canary.rollout.late import count_late
 from llm_canary.routing.table import Role
+from llm_canary.sampling import EVEN
 from llm_canary.storage.engine import write_session
 from llm_canary.storage.ingest import IMMEDIATE
+from llm_canary.storage.repositories.judging_days import mean_nanousd
 from llm_canary.storage.repositories.rollouts import (
     RolloutRecord,
     RolloutRepository,
     TransitionRecord,
 )
+from llm_canary.storage.repositories.samples import add_samples
 from llm_canary.storage.repositories.scoring import ScoringRepository, Task
 from llm_canary.telemetry.events import Terminal
 
@@ -122,6 +129,10 @@ class _Batch:
         self._specs: dict[str, MetricSpec] = specs_of(record.spec.plan)
         self._followers: list[Task] = []
         self._done: list[Task] = []
+        self._postponed: set[Task] = set()
+        graded = graded_by(record.spec.plan)
+        self._rubrics = {rubric_metric(name): name for name in graded}
+        self._grading = graded
 
     def run(self, tasks: list[Task], rows: dict[str, Any]) -> None:
         """Score the tasks and store the result."""
@@ -129,7 +140,12 @@ class _Batch:
         hashes = {row.unit_hash for row in rows.values() if row.unit_hash is not None}
         units = self._repository.units(self._record.id, hashes)
         outcomes = self._outcomes(tasks, rows)
+        session = self._repository.session
+        drawing = Drawing(self._record, rollup, judgement_nanousd=mean_nanousd(session))
+        outcomes |= self._grades(tasks, rows)
         for task in tasks:
+            if task in self._postponed:
+                continue
             row = rows.get(task.inference_id)
             if row is None or row.unit_hash is None or row.assigned is None or row.share is None:
                 rollup.totals.unusable += row is not None
@@ -137,17 +153,26 @@ class _Batch:
                 continue
             unit = units.setdefault(row.unit_hash, UnitState())
             if task.what == IMMEDIATE:
-                self._immediate(task, row, rollup, unit)
+                self._immediate(task, row, rollup, unit, drawing)
             else:
                 known = outcomes.get((task.inference_id, task.what), {})
                 self._mature(task, row, rollup, unit, known)
+                drawing.seek(row, task.what, known.get(task.what))
         count_late(self._repository, rollup.totals, self._record, self._now_s)
         look(rollup, self._specs, self._now_s)
         self._repository.save(self._record.id, rollup, units)
-        self._repository.add(self._followers)
+        self._repository.add([*self._followers, *drawing.tasks])
+        add_samples(session, drawing.samples, utc(self._now_s), room=drawing.room)
         self._repository.finish(self._done)
 
-    def _immediate(self, task: Task, row: Any, rollup: Rollup, unit: UnitState) -> None:  # noqa: ANN401
+    def _immediate(
+        self,
+        task: Task,
+        row: Any,  # noqa: ANN401 - a SQL row
+        rollup: Rollup,
+        unit: UnitState,
+        drawing: Drawing,
+    ) -> None:
         response = _response(row, {})
         if has_failed(response.facts) and row.body_hash is not None:
             until_s = row.at.timestamp() + row.latency_ms / 1_000.0 + row.settle_s
@@ -158,10 +183,13 @@ class _Batch:
         self._done.append(task)
         if enter(rollup, unit, response, self._specs, self._settings):
             self._followers += self._later(row)
+            drawing.note(row, response.facts)
 
     def _later(self, row: Any) -> list[Task]:  # noqa: ANN401
         due_s: dict[str, float] = {}
         for spec in self._specs.values():
+            if spec.outcome in self._rubrics:
+                continue  # only what is drawn is graded
             if spec.outcome is not None and spec.outcome not in due_s:
                 closes_s = row.at.timestamp() + window_s(self._record.spec.plan, spec)
                 due_s[spec.outcome] = closes_s
@@ -176,16 +204,43 @@ class _Batch:
         known: dict[str, float],
     ) -> None:
         response = _response(row, known)
+        if task.what in self._rubrics:
+            # Drawn so that each arm gives as many: whose it is, is a fair coin.
+            response = msgspec.structs.replace(response, share=EVEN)
         for spec in self._specs.values():
             if spec.outcome == task.what:
                 mature(rollup, unit, response, spec, self._settings)
         self._done.append(task)
 
+    def _grades(
+        self, tasks: list[Task], rows: dict[str, Any]
+    ) -> dict[tuple[str, str], dict[str, float]]:
+        """Return, per drawn answer whose window has closed, its one number; put off the others."""
+        due: dict[str, list[Task]] = defaultdict(list)
+        for task in tasks:
+            if task.what in self._rubrics and task.inference_id in rows:
+                due[task.what].append(task)
+        result: dict[tuple[str, str], dict[str, float]] = {}
+        before_s = self._now_s - self._now_s % self._settings.bucket_s
+        session, later = self._repository.session, []
+        for what, own in due.items():
+            name = self._rubrics[what]
+            scores = RubricScores(
+                session, self._record.id, name, self._grading[name], self._now_s
+            ).of(own, before_s)
+            result |= {(name, what): found for name, found in scores.outcomes.items()}
+            if scores.postponed:
+                self._postponed |= set(own)
+                later += scores.postponed
+        self._repository.put_off(later)
+        return result
+
     def _outcomes(
         self, tasks: list[Task], rows: dict[str, Any]
     ) -> dict[tuple[str, str], dict[str, float]]:
         """Return, per task, the outcomes received before its window closed; the last one wins."""
-        due = [task for task in tasks if task.what != IMMEDIATE and task.inference_id in rows]
+        immediate = {IMMEDIATE, *self._rubrics}
+        due = [task for task in tasks if task.what not in immediate and task.inference_id in rows]
         metrics = {task.what for task in due}
         found: dict[tuple[str, str], list[tuple[str, float, float, str, float | None]]] = (
             defaultdict(list)

@@ -21,6 +21,7 @@ from llm_canary.rollout import transitions
 from llm_canary.rollout.baseline import freeze_from_history
 from llm_canary.rollout.preflight import refuse_unchecked, variant_identity
 from llm_canary.rollout.replay import Replay, replay
+from llm_canary.rollout.rubrics import keep_rubrics
 from llm_canary.rollout.views import (
     EXTEND,
     DecisionView,
@@ -105,6 +106,7 @@ class RolloutService:
             after = transitions.started(fresh, now_s)
             self._apply(session, before, after, act)
             freeze_from_history(session, after, now_s)
+            keep_rubrics(session, after, self._config().rubrics, now_s)
         self._on_change()
         return after
 

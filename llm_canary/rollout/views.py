@@ -7,17 +7,18 @@ from collections.abc import Sequence
 import msgspec
 from sqlmodel import Session
 
+from llm_canary.clock import utc
 from llm_canary.config.rollout_spec import RolloutSpec
 from llm_canary.decision.compare import Comparison
 from llm_canary.decision.engine import Decision, decide
-from llm_canary.decision.evidence import Evidence
+from llm_canary.decision.evidence import Evidence, GradingEvidence
 from llm_canary.decision.evidence import decode as decode_evidence
 from llm_canary.decision.gates import GateResult
 from llm_canary.decision.plan import Plan, Stage
 from llm_canary.metrics.state import Totals
-from llm_canary.rollout.analysis import evidence_of
+from llm_canary.rollout.analysis import evidence_of, gather_grading
 from llm_canary.rollout.replay import decode
-from llm_canary.routing.table import Variant
+from llm_canary.routing.table import Role, Variant
 from llm_canary.storage.repositories.rollouts import (
     DecisionRecord,
     RolloutRecord,
@@ -25,6 +26,7 @@ from llm_canary.storage.repositories.rollouts import (
     State,
     TransitionRecord,
 )
+from llm_canary.storage.repositories.sample_facts import ArmSamples, effort_of, sample_facts
 from llm_canary.storage.repositories.scoring import ScoringRepository
 
 HELD = "held"
@@ -87,6 +89,35 @@ class TransitionView(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str | None = None
 
 
+class GradingView(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a rollout's answers under one rubric, and what that has cost; apart from it.
+
+    In each arm eligible = without_text + not_sampled + waiting + judged + failed + shed. `targeted`
+    are the answers that were drawn because they are worth a look; they decide nothing.
+    """
+
+    rubric: str
+    eligible: tuple[int, int]
+    without_text: tuple[int, int]
+    not_sampled: tuple[int, int]
+    waiting: tuple[int, int]
+    judged: tuple[int, int]
+    failed: tuple[int, int]
+    shed: tuple[int, int]
+    labelled: tuple[int, int]
+    targeted: tuple[int, int] = (0, 0)
+    judges: tuple[str, ...] = ()
+    standing: str = ""
+    reason: str = ""
+    labels: int = 0
+    drift: str | None = None
+    judge_nanousd: int | None = None  # None: nobody said, or no judge was asked
+    judge_calls: int = 0
+    judge_calls_of_unknown_cost: int = 0
+    reviews: int = 0
+    review_s: float | None = None  # active time, of the reviews that say
+
+
 class RolloutView(msgspec.Struct, frozen=True, kw_only=True):
     """A rollout as it stands. Times are UTC seconds.
 
@@ -127,6 +158,7 @@ class RolloutView(msgspec.Struct, frozen=True, kw_only=True):
     alpha_promote: float | None = None
     unscored: dict[str, tuple[int, int]] = {}  # over the daily cap, replaced by a retry, too late
     unusable: int = 0
+    grading: tuple[GradingView, ...] = ()
 
 
 def rollout_view(
@@ -137,10 +169,11 @@ def rollout_view(
     rollup = scoring.rollup(record.id)
     last = repository.decision(record.last_decision_id) if record.last_decision_id else None
     decision = None if last is None else decode(last.result)
+    grading = gather_grading(session, record, rollup, now_s)
     if record.is_active:
         oldest_s = scoring.oldest_due_s(record.id, now_s)
         backlog_s = 0.0 if oldest_s is None else now_s - oldest_s
-        evidence = evidence_of(record, rollup, now_s, backlog_s=backlog_s)
+        evidence = evidence_of(record, rollup, now_s, backlog_s=backlog_s, grading=grading)
         decision = decide(record.spec.plan, evidence)
     totals, hold = rollup.totals, record.hold
     stages = _stages(record, totals, repository.transitions(record.id))
@@ -182,6 +215,41 @@ def rollout_view(
             "late": (totals.late[0], totals.late[1]),
         },
         unusable=totals.unusable,
+        grading=tuple(_grading(session, record, each, now_s) for each in grading.values()),
+    )
+
+
+def _grading(
+    session: Session, record: RolloutRecord, found: GradingEvidence, now_s: float
+) -> GradingView:
+    targeted = sample_facts(session, record.id, found.rubric, utc(now_s)).targeted
+    pairs = [targeted.get(arm, ArmSamples()) for arm in (Role.CONTROL, Role.CANARY)]
+    effort = effort_of(session, record.id, found.rubric)
+    needs_judge = record.spec.plan.graded[found.rubric].needs_judge
+    return GradingView(
+        rubric=found.rubric,
+        eligible=found.eligible,
+        without_text=found.without_text,
+        not_sampled=(
+            found.eligible[0] - found.without_text[0] - found.drawn[0],
+            found.eligible[1] - found.without_text[1] - found.drawn[1],
+        ),
+        waiting=found.waiting,
+        judged=found.judged,
+        failed=found.failed,
+        shed=found.shed,
+        labelled=found.labelled,
+        targeted=(sum(pairs[0][:4]), sum(pairs[1][:4])),
+        judges=found.judges,
+        standing=found.standing if needs_judge else "",
+        reason=found.reason,
+        labels=found.labels,
+        drift=found.drift,
+        judge_nanousd=effort.judge_nanousd,
+        judge_calls=effort.judge_calls,
+        judge_calls_of_unknown_cost=effort.judge_calls_of_unknown_cost,
+        reviews=effort.reviews,
+        review_s=effort.review_s,
     )
 
 

@@ -21,7 +21,7 @@ from llm_canary.rubric.check_entries import JsonSchemaRule
 from llm_canary.rubric.grades import grade
 from llm_canary.rubric.schema import JudgesEntry, Rubric
 
-_FORM = Form(
+FORM = Form(
     Rubric,
     stand_ins={
         "schema": "llm_canary.rubric/v1",
@@ -81,7 +81,7 @@ def rubric_of(word: str, folder: Path) -> LoadedRubric:
 
 def _loaded(document: Document, problems: Problems, path: Path | None) -> LoadedRubric:
     problems.line_of = document.line_of
-    rubric = validate(document, problems, _FORM)
+    rubric = validate(document, problems, FORM)
     if path is not None and rubric.id != path.stem and not problems:
         problems.add(("id",), f"{rubric.id!r} is not the file's name", expected=repr(path.stem))
     _check_criteria(rubric, problems)

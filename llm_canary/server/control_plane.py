@@ -22,6 +22,7 @@ from llm_canary.errors import ConfigError, NotReady, StorageError
 from llm_canary.jobs.loops import Loop
 from llm_canary.pages.app import add_pages
 from llm_canary.providers.price_list import lookup
+from llm_canary.review.queue import ReviewQueue
 from llm_canary.rollout.analysis import NO_LOSS, Loss
 from llm_canary.rollout.controller import Controller
 from llm_canary.rollout.forget import forget_units
@@ -29,6 +30,7 @@ from llm_canary.rollout.publish import TABLE_FILE, Publisher
 from llm_canary.rollout.scoring import score_due
 from llm_canary.rollout.service import RolloutService
 from llm_canary.server.data_plane import DataPlane
+from llm_canary.server.workers import Workers
 from llm_canary.storage.engine import make_engine
 from llm_canary.storage.ingest import SqlBatchSink
 from llm_canary.storage.migrate import check, upgrade
@@ -42,7 +44,9 @@ _LAST_BATCHES = 10  # after that the next start goes on
 class ControlPlane:
     """Everything beside the data plane, in threads of this process."""
 
-    def __init__(self, data_plane: DataPlane | None, clock: Clock) -> None:
+    def __init__(
+        self, data_plane: DataPlane | None, clock: Clock, *, with_workers: bool = True
+    ) -> None:
         settings = Settings()
         self._data_dir: Path = settings.data_dir
         self._data_dir.mkdir(parents=True, exist_ok=True)
@@ -70,9 +74,15 @@ class ControlPlane:
             self._loop("forget", self._forget_step, interval_s=60.0),
             Loop("config", self._config_step, interval_s=0.5, clock=clock),
         ]
+        self._workers = (
+            Workers(self._engine, lambda: self._config, clock, ensure_schema=self._ensure_schema)
+            if with_workers
+            else None
+        )
         services = ApiServices(
             engine=self._engine,
             rollouts=self._service,
+            reviews=ReviewQueue(self._engine, clock),
             clock=clock,
             status=self._status,
             ready=self._require_ready,
@@ -105,8 +115,12 @@ class ControlPlane:
             _log.warning("serving by the last good table: %s", error.message)
         for loop in self._loops:
             loop.start()
+        if self._workers is not None:
+            self._workers.start()
 
     def _close(self) -> None:
+        if self._workers is not None:
+            self._workers.close()
         for loop in self._loops:
             loop.stop()
         # What the data plane has flushed a moment ago need not wait for the next start.
@@ -200,5 +214,11 @@ class ControlPlane:
             "config_problem": self._config_problem,
             "telemetry": None if writer is None else msgspec.structs.asdict(writer),
             "drain": msgspec.structs.asdict(self._drain.stats),
-            "loops": [asdict(loop.status) for loop in self._loops],
+            "loops": [
+                asdict(status)
+                for status in (
+                    *(loop.status for loop in self._loops),
+                    *(self._workers.status if self._workers is not None else ()),
+                )
+            ],
         }

@@ -17,7 +17,7 @@ from llm_canary.server.http_protocol import HttpProtocol
 if TYPE_CHECKING:
     from llm_canary.server.control_plane import ControlPlane
 
-Only = Literal["gateway", "control"]
+Only = Literal["gateway", "control", "workers"]
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _ONLY = "LLM_CANARY_ONLY"
 
@@ -28,6 +28,11 @@ def serve(*, host: str, port: int, workers: int, only: Only | None) -> None:
     SIGTERM lets running exchanges finish and flushes telemetry. Raises ConfigError when `host` is
     not loopback and no API key is configured.
     """
+    if only == "workers":
+        from llm_canary.server.workers import run_workers  # noqa: PLC0415 - heavy
+
+        run_workers()
+        return
     if only is None:
         os.environ.pop(_ONLY, None)
     else:
@@ -62,7 +67,9 @@ def create_app() -> App:
     only = os.environ.get(_ONLY)
     data_dir = default_data_dir()
     data_plane = None if only == "control" else DataPlane(data_dir)
-    control_plane = None if only == "gateway" else _control_plane(data_plane)
+    control_plane = None
+    if only != "gateway":
+        control_plane = _control_plane(data_plane, with_workers=only is None)
     parts: list[Part] = [part for part in (control_plane, data_plane) if part is not None]
     control: AsgiApp | None = control_plane.app if control_plane is not None else None
     return App(
@@ -73,10 +80,10 @@ def create_app() -> App:
     )
 
 
-def _control_plane(data_plane: DataPlane | None) -> ControlPlane:
+def _control_plane(data_plane: DataPlane | None, *, with_workers: bool) -> ControlPlane:
     from llm_canary.server.control_plane import ControlPlane  # noqa: PLC0415 - heavy, and never in a gateway-only process
 
-    return ControlPlane(data_plane, SystemClock())
+    return ControlPlane(data_plane, SystemClock(), with_workers=with_workers)
 
 
 def _tune_collector() -> None:

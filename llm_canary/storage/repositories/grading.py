@@ -17,6 +17,7 @@ from llm_canary.ids import uuid7
 from llm_canary.storage.models.grading import (
     CalibrationRun,
     CheckRun,
+    DriftLook,
     GradedSample,
     HumanLabel,
 )
@@ -90,8 +91,13 @@ def labels_of(session: Session, rubric_id: str, rubric_hash: str) -> Iterator[St
         )
 
 
-def add_calibration(session: Session, at: datetime, report: Mapping[str, Any]) -> None:
-    """Store what a calibration came to; `report` is a TrustReport as plain values."""
+def add_calibration(
+    session: Session, at: datetime, report: Mapping[str, Any], *, source: str = "labels"
+) -> None:
+    """Store what a calibration came to; `report` is a TrustReport as plain values.
+
+    `source` says what it rests on: imported labels, or the `reviews` of live answers.
+    """
     session.add(
         CalibrationRun(
             id=uuid7(),
@@ -102,6 +108,7 @@ def add_calibration(session: Session, at: datetime, report: Mapping[str, Any]) -
             label_hash=report["label_hash"],
             labelled=report["labelled"],
             standing=report["standing"],
+            source=source,
             report=dict(report),
         )
     )
@@ -116,9 +123,40 @@ def calibrations(session: Session, rubric_id: str, *, limit: int = 100) -> list[
         .limit(limit)
     )
     return [
-        {"at": row.at, "judge_id": row.judge_id, "standing": row.standing, "report": row.report}
+        {
+            "at": row.at,
+            "judge_id": row.judge_id,
+            "standing": row.standing,
+            "labelled": row.labelled,
+            "source": row.source,
+            "report": row.report,
+        }
         for row in session.execute(query).scalars()
     ]
+
+
+def add_drift(  # noqa: PLR0913 - the columns
+    session: Session,
+    at: datetime,
+    *,
+    rubric_id: str,
+    rubric_hash: str,
+    judge_id: str,
+    drift: str,
+    report: Mapping[str, Any],
+) -> None:
+    """Store what a look at a judge's anchors came to."""
+    session.add(
+        DriftLook(
+            id=uuid7(),
+            at=at,
+            rubric_id=rubric_id,
+            rubric_hash=rubric_hash,
+            judge_id=judge_id,
+            drift=drift,
+            report=dict(report),
+        )
+    )
 
 
 class Checked(NamedTuple):

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import delete, func, tuple_
+from sqlalchemy import bindparam, delete, func, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlmodel import Session, col, select
@@ -80,9 +80,12 @@ class ScoringRepository:
         return None if oldest is None else float(oldest.timestamp())
 
     def inferences(self, ids: Collection[str]) -> dict[str, Any]:
-        """Return the rows (attributes as in `_READ`) of the ids that exist."""
+        """Return the rows (attributes as in `_READ`, and `has_text`) of the ids that exist."""
         columns = [getattr(Inference, name) for name in _READ]
-        query = select(*columns).where(col(Inference.id).in_(ids))
+        has_text = (
+            col(Inference.request_text).is_not(None) & col(Inference.response_text).is_not(None)
+        ).label("has_text")
+        query = select(*[*columns, has_text]).where(col(Inference.id).in_(ids))
         return {row.id: row for row in self.session.exec(query)}
 
     def was_retried(self, row: Any, until_s: float) -> bool:  # noqa: ANN401 - a row of `inferences`
@@ -218,6 +221,20 @@ class ScoringRepository:
         ]
         if rows:
             statement = self._insert(ScoreTask).on_conflict_do_nothing()
+            self.session.connection().execute(statement, rows)
+
+    def put_off(self, tasks: Iterable[Task]) -> None:
+        """Let the tasks be due at their new times."""
+        rows = [{"i": task.inference_id, "w": task.what, "d": utc(task.due_s)} for task in tasks]
+        if rows:
+            statement = (
+                update(ScoreTask)
+                .where(
+                    col(ScoreTask.inference_id) == bindparam("i"),
+                    col(ScoreTask.what) == bindparam("w"),
+                )
+                .values(due_at=bindparam("d"))
+            )
             self.session.connection().execute(statement, rows)
 
     def recent_controls(self, route: str, since_s: float, limit: int) -> list[Any]:

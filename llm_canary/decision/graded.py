@@ -1,0 +1,128 @@
+"""Whether a rubric's numbers may decide: enough human labels, a trusted judge, the same judge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from llm_canary.decision.evidence import Evidence, GradingEvidence, MetricEvidence
+from llm_canary.decision.plan import Grading, Plan
+from llm_canary.decision.problem import Problem
+from llm_canary.decision.rules import deciding, graded_by
+from llm_canary.decision.words import duration_text
+
+MIN_ROLLOUT_LABELS = 30
+_MAX_FAILED, _MIN_FAILED = 0.02, 5
+TRUSTED, UNTRUSTED = "trusted", "untrusted"
+_STABLE = "stable"
+
+
+class _Graded(msgspec.Struct, frozen=True):
+    """A metric with what is known of its grading."""
+
+    metric: str
+    grading: Grading
+    found: GradingEvidence
+
+
+def lacking(plan: Plan, found: MetricEvidence) -> str | None:
+    """Return why a rubric's gate has to wait, None when it need not, or is of no rubric."""
+    if found.grading is None:
+        return None
+    graded = _Graded(found.metric, graded_by(plan)[found.grading.rubric], found.grading)
+    return _no_text(graded) or _no_labels(graded)
+
+
+def judge_problems(plan: Plan, evidence: Evidence) -> list[Problem]:
+    """Return what makes the grades of a deciding rubric doubtful; each needs a person."""
+    terms, decides = graded_by(plan), set(deciding(plan))
+    return [
+        Problem(code=f"{code}:{each.metric}", text=text, needs_person=True, metric=each.metric)
+        for each in evidence.metrics
+        if each.grading is not None and each.metric in decides
+        for code, text in _doubts(_Graded(each.metric, terms[each.grading.rubric], each.grading))
+    ]
+
+
+def _no_text(graded: _Graded) -> str | None:
+    found = graded.found
+    if sum(found.eligible) and not sum(found.drawn) and sum(found.without_text):
+        return (
+            f"no answer can be graded: of {sum(found.eligible)} none keeps its text; set "
+            "`content: {store: redacted}` on the route, or make the gate secondary"
+        )
+    return None
+
+
+def _no_labels(graded: _Graded) -> str | None:
+    terms, found = graded.grading, graded.found
+    if terms.needs_judge and terms.judge is None:
+        return "the rubric names no judge, so nobody grades; add `judges:` to it"
+    if not terms.needs_judge or not found.judges:
+        return None
+    if found.standing not in (TRUSTED, UNTRUSTED):
+        return (
+            f"the judge has {found.labels} of {terms.min_labels} human labels, so nobody knows "
+            "whether it is right; grade answers in the review queue, or `review import` labels"
+        )
+    labelled = sum(found.labelled)
+    if labelled < MIN_ROLLOUT_LABELS:
+        return (
+            f"people have graded {labelled} of {MIN_ROLLOUT_LABELS} answers of this rollout; "
+            "the review queue has more"
+        )
+    return None
+
+
+def _doubts(graded: _Graded) -> Iterator[tuple[str, str]]:
+    terms, found = graded.grading, graded.found
+    failed = sum(found.failed)
+    if failed >= _MIN_FAILED and failed > _MAX_FAILED * (failed + sum(found.judged)):
+        yield (
+            "judge_fails",
+            (
+                f"{graded.metric}: the judge failed on {failed} of {failed + sum(found.judged)} "
+                "answers, and more than 2 % may be no accident"
+            ),
+        )
+    if not terms.needs_judge:
+        return
+    if len(found.judges) > 1:
+        yield (
+            "judge_changed",
+            (
+                f"{graded.metric}: {len(found.judges)} judge versions have graded this rollout; "
+                "their grades cannot be put together"
+            ),
+        )
+    if len(found.models) > 1:
+        yield (
+            "judge_model",
+            (
+                f"{graded.metric}: the judge's provider reports another model than before "
+                f"({', '.join(found.models)})"
+            ),
+        )
+    if found.standing == UNTRUSTED:
+        yield (
+            "judge_untrusted",
+            (
+                f"{graded.metric}: the judge does not agree with people ({found.reason}); improve "
+                "the rubric or the judge and start a new rollout, or decide by hand"
+            ),
+        )
+    age_s = found.calibrated_age_s
+    if found.standing == TRUSTED and age_s is not None and age_s > terms.max_age_s:
+        yield (
+            "judge_stale",
+            f"{graded.metric}: the judge was last compared with people {duration_text(age_s)} ago",
+        )
+    if found.drift not in (None, _STABLE):
+        yield (
+            "judge_drift",
+            (
+                f"{graded.metric}: the judge no longer says what it said about the same answers "
+                f"({found.drift})"
+            ),
+        )

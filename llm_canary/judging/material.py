@@ -1,0 +1,59 @@
+"""A recorded exchange as what judges and people see of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from llm_canary.rubric.sample import Sample
+
+
+def recorded_turns(request: str) -> list[dict[str, str]] | None:
+    """Return the texts of a recorded request up to the user's last; None where there is none.
+
+    A recorded request is what the client sent as `messages`, `input` or `prompt`, cut where it was
+    too long: JSON that does not end is no request any more.
+    """
+    try:
+        given = json.loads(request)
+    except ValueError:
+        return None
+    if isinstance(given, str):
+        return [{"role": "user", "content": given}]
+    if not isinstance(given, list):
+        return None
+    turns = []
+    for each in given:
+        if isinstance(each, str):
+            turns.append({"role": "user", "content": each})
+        elif isinstance(each, dict) and (text := _text(each.get("content"))):
+            turns.append({"role": str(each.get("role", "user")), "content": text})
+    while turns and turns[-1]["role"] != "user":
+        turns.pop()
+    return turns or None
+
+
+def recorded_sample(
+    name: str, request: str, response: str, *, tags: Mapping[str, str]
+) -> Sample | None:
+    """Return the exchange to be graded; None where the request cannot be read any more."""
+    turns = recorded_turns(request)
+    if turns is None:
+        return None
+    return Sample(
+        id=name,
+        prompt=turns[-1]["content"],
+        response=response,
+        history=turns[:-1],
+        tags=tags,
+    )
+
+
+def _text(content: Any) -> str:  # noqa: ANN401 - JSON
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    parts = [each.get("text") for each in content if isinstance(each, dict)]
+    return "\n".join(part for part in parts if isinstance(part, str))

@@ -1,0 +1,325 @@
+"""The queue that reviewers take answers from: claim, hold, submit, skip.
+
+Blind: neither arm, model, cost nor any other grade is shown. The server enforces how many people
+review an answer; a page can only ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session
+
+from llm_canary.clock import Clock, utc
+from llm_canary.errors import Conflict, DataError, NotFound
+from llm_canary.judging.labels import HumanLabel, Labelled, people_grades
+from llm_canary.judging.material import recorded_sample
+from llm_canary.rubric.checks import Checks
+from llm_canary.rubric.grades import grade, score
+from llm_canary.rubric.keep import restore
+from llm_canary.rubric.load import LoadedRubric
+from llm_canary.rubric.prompt import CANNOT_ASSESS
+from llm_canary.rubric.sample import Sample
+from llm_canary.sampling import place
+from llm_canary.storage.engine import read_session, write_session
+from llm_canary.storage.repositories import reviews as queue
+from llm_canary.storage.repositories.reviewed import SUBMITTED
+from llm_canary.storage.repositories.rubrics import rubric_text
+from llm_canary.storage.repositories.samples import texts
+
+LEASE_S = 900.0
+GOLD_RATE = 0.05
+_RACES = 5  # lost in a row, after which the queue is called busy
+
+
+class Submission(NamedTuple):
+    """What a reviewer says of one answer."""
+
+    labels: Mapping[str, Any]  # criterion -> label, as rubrics and files write them
+    comment: str | None = None
+    corrected_response: str | None = None
+    seconds_active: float | None = None
+
+
+class Item(NamedTuple):
+    """An answer to review, as the reviewer sees it."""
+
+    sample_id: str
+    token: str
+    leased_until: datetime
+    lease_s: float
+    rubric: LoadedRubric
+    sample: Sample
+
+
+class Outcome(NamedTuple):
+    """What a submission came to."""
+
+    revision: int
+    state: str  # of the item: open, done or adjudicate
+
+
+class ReviewQueue:
+    """Every act of a reviewer; each is one transaction."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Clock,
+        *,
+        lease_s: float = LEASE_S,
+        gold_rate: float = GOLD_RATE,
+    ) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._lease_s = lease_s
+        self._gold_rate = gold_rate
+        self._rubrics: dict[str, LoadedRubric] = {}
+
+    def queues(self) -> list[queue.QueueCounts]:
+        """Return what there is to review, by rubric."""
+        with read_session(self._engine) as session:
+            return queue.queues(session, self._now())
+
+    def claim(self, rubric_id: str, reviewer: str) -> Item | None:
+        """Return the next answer for the reviewer, None when there is none.
+
+        Who comes back while they hold one gets the same again. Some are gold: their right labels
+        are known, and they look like any other.
+        """
+        for _ in range(_RACES):
+            try:
+                with write_session(self._engine) as session:
+                    lease = self._claimed(session, rubric_id, reviewer)
+            except IntegrityError:
+                continue  # another took the seat a moment before
+            return None if lease is None else self._item(lease)
+        raise Conflict("too many reviewers claim at once; try again", code="queue_busy")
+
+    def hold(self, sample_id: str, token: str) -> datetime:
+        """Hold the item for another lease; raise Conflict when it is another's by now."""
+        until = self._now() + timedelta(seconds=self._lease_s)
+        with write_session(self._engine) as session:
+            if not queue.extend(session, sample_id, token, until):
+                self._known(session, sample_id)
+                raise _lost(sample_id)
+        return until
+
+    def submit(self, sample_id: str, reviewer: str, token: str, given: Submission) -> Outcome:
+        """Store the review; raise Conflict when the lease is lost and no seat is free."""
+        with write_session(self._engine) as session:
+            sample = self._known(session, sample_id, lock=True)
+            rubric = self._rubric(session, sample.rubric_text_id)
+            refuse_labels(rubric, given.labels)
+            gold = queue.gold_of(session, sample_id)
+            if gold is None and not queue.keep_seat(session, sample, reviewer, token):
+                raise _lost(sample_id)
+            if gold is not None:
+                queue.free_seat(session, sample_id, token)
+            return self._store(session, sample, rubric, reviewer, given, is_gold=gold is not None)
+
+    def record(self, given: Sequence[tuple[str, str, Submission]]) -> int:
+        """Store reviews (sample, reviewer, what) made elsewhere, such as in a file; all or none.
+
+        No lease is needed, and one more than was wanted is kept too. Raise NotFound that names each
+        id of no sample.
+        """
+        with write_session(self._engine) as session:
+            unknown = [each for each, _, _ in given if queue.sample_of(session, each) is None]
+            if unknown:
+                more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+                raise NotFound(
+                    f"there is no sample {', '.join(unknown[:5])}{more}, so nothing was stored; "
+                    "`review export --open` lists the samples"
+                )
+            for sample_id, reviewer, what in given:
+                sample = self._known(session, sample_id, lock=True)
+                rubric = self._rubric(session, sample.rubric_text_id)
+                try:
+                    refuse_labels(rubric, what.labels)
+                except DataError as error:
+                    raise DataError(f"sample {sample_id} by {reviewer}: {error.message}") from None
+                queue.give_seat(session, sample, reviewer)
+                self._store(session, sample, rubric, reviewer, what, is_gold=False)
+        return len(given)
+
+    def open_items(self, rubric_id: str, limit: int) -> list[tuple[str, Sample]]:
+        """Return samples that want reviews, the oldest first, with what is to be graded."""
+        with read_session(self._engine) as session:
+            found = [
+                (each.id, _material(session, each.inference_id))
+                for each in queue.open_samples(session, rubric_id, limit)
+            ]
+        return [(name, sample) for name, sample in found if sample is not None]
+
+    def corrections(self, rubric_id: str) -> list[tuple[Sample, str]]:
+        """Return the answers that reviewers have written better, with what they wrote."""
+        with read_session(self._engine) as session:
+            found = [
+                (_material(session, inference_id), corrected)
+                for inference_id, corrected in queue.corrected(session, rubric_id)
+            ]
+        return [(sample, corrected) for sample, corrected in found if sample is not None]
+
+    def skip(self, sample_id: str, reviewer: str, token: str, reason: str) -> None:
+        """Give the item back to others; after three skips somebody has to look at it."""
+        now = self._now()
+        with write_session(self._engine) as session:
+            sample = self._known(session, sample_id, lock=True)
+            if not queue.free_seat(session, sample_id, token):
+                raise _lost(sample_id)
+            queue.add_review(
+                session,
+                sample_id=sample_id,
+                reviewer=reviewer,
+                at=now,
+                status=queue.SKIPPED,
+                labels={},
+                comment=reason,
+            )
+            given = queue.given_reviews(session, sample_id).values()
+            skips = sum(each.status == queue.SKIPPED for each in given)
+            if skips >= queue.MAX_SKIPS and sample.review_state == queue.OPEN:
+                sample.review_state = queue.ADJUDICATE
+                session.add(sample)
+
+    def make_gold(
+        self, sample_id: str, labels: Mapping[str, Any], *, by: str, rationale: str
+    ) -> None:
+        """Let the sample measure reviewers: its right labels are these."""
+        with write_session(self._engine) as session:
+            sample = self._known(session, sample_id)
+            refuse_labels(self._rubric(session, sample.rubric_text_id), labels)
+            queue.put_gold(
+                session, sample_id, labels=labels, rationale=rationale, by=by, at=self._now()
+            )
+
+    def _claimed(self, session: Session, rubric_id: str, reviewer: str) -> queue.Lease | None:
+        now = self._now()
+        is_gold = place(f"{reviewer}/{now.isoformat()}", "gold") < self._gold_rate
+        if is_gold:
+            found = queue.claim_gold(session, rubric_id, reviewer, now, lease_s=self._lease_s)
+            if found is not None:
+                return found
+        return queue.claim_review(session, rubric_id, reviewer, now, lease_s=self._lease_s)
+
+    def _item(self, lease: queue.Lease) -> Item:
+        with read_session(self._engine) as session:
+            rubric = self._rubric(session, lease.rubric_text_id)
+            sample = _material(session, lease.inference_id)
+        if sample is None:
+            raise NotFound(f"the text of sample {lease.sample_id} is not kept any more")
+        return Item(lease.sample_id, lease.token, lease.leased_until, self._lease_s, rubric, sample)
+
+    def _store(
+        self,
+        session: Session,
+        sample: Any,  # noqa: ANN401 - a row of `sample`, whose class is the storage's own
+        rubric: LoadedRubric,
+        reviewer: str,
+        given: Submission,
+        *,
+        is_gold: bool,
+    ) -> Outcome:
+        now = self._now()
+        revision = queue.add_review(
+            session,
+            sample_id=sample.id,
+            reviewer=reviewer,
+            at=now,
+            status=SUBMITTED,
+            labels=given.labels,
+            comment=given.comment,
+            corrected_response=given.corrected_response,
+            seconds_active=given.seconds_active,
+            is_gold=is_gold,
+        )
+        if is_gold:
+            return Outcome(revision, sample.review_state or queue.DONE)
+        found = queue.given_reviews(session, sample.id)
+        labelled = {name: each.labels for name, each in found.items() if each.status == SUBMITTED}
+        state = sample.review_state or queue.OPEN
+        if len(labelled) >= sample.reviews_wanted and state == queue.OPEN:
+            state = queue.DONE
+        value, passed = _human(session, sample.inference_id, rubric, labelled)
+        queue.set_human(session, sample, score=value, passed=passed, state=state, at=now)
+        return Outcome(revision, state)
+
+    def _known(self, session: Session, sample_id: str, *, lock: bool = False) -> Any:  # noqa: ANN401
+        sample = queue.sample_of(session, sample_id, lock=lock)
+        if sample is None:
+            raise NotFound(
+                f"there is no sample {sample_id!r}; `review export --open` lists those to review"
+            )
+        return sample
+
+    def _rubric(self, session: Session, text_id: str) -> LoadedRubric:
+        if text_id not in self._rubrics:
+            text = rubric_text(session, text_id)
+            if text is None:
+                raise NotFound("the rubric that the sample was drawn under is not stored")
+            self._rubrics[text_id] = restore(text)
+        return self._rubrics[text_id]
+
+    def _now(self) -> datetime:
+        return utc(self._clock.now_s())
+
+
+def refuse_labels(rubric: LoadedRubric, labels: Mapping[str, Any]) -> None:
+    """Raise DataError unless every criterion that is asked has a label, and nothing else."""
+    asked = {each.id: each for each in rubric.rubric.asked}
+    if unknown := sorted(labels.keys() - asked.keys()):
+        raise DataError(
+            f"{unknown[0]!r} is no criterion that people grade; expected {', '.join(asked)}"
+        )
+    if absent := [name for name in asked if name not in labels]:
+        raise DataError(
+            f"{absent[0]!r} has no label; give one of every criterion, {CANNOT_ASSESS!r} included"
+        )
+    for name, label in labels.items():
+        if label != CANNOT_ASSESS:
+            grade(asked[name], label)
+
+
+def _material(session: Session, inference_id: str) -> Sample | None:
+    known = texts(session, [inference_id]).get(inference_id)
+    if known is None:
+        return None
+    _, _, request, response, segments = known
+    if request is None or response is None:
+        return None
+    tags = {str(key): str(value) for key, value in (segments or {}).items()}
+    return recorded_sample(inference_id, request, response, tags=tags)
+
+
+def _human(
+    session: Session,
+    inference_id: str,
+    rubric: LoadedRubric,
+    labelled: Mapping[str, Mapping[str, Any]],
+) -> tuple[float | None, bool | None]:
+    """Return score and verdict of what most of the reviewers say."""
+    sample = _material(session, inference_id)
+    if sample is None or not labelled:
+        return None, None
+    labels = tuple(
+        HumanLabel(reviewer, criterion, label)
+        for reviewer, given in labelled.items()
+        for criterion, label in given.items()
+    )
+    checks = Checks(rubric.rubric, rubric.schemas)
+    grades = people_grades(Labelled(sample, labels), rubric.rubric, checks)
+    found = score(rubric.rubric, grades)
+    return found.value, found.passed
+
+
+def _lost(sample_id: str) -> Conflict:
+    return Conflict(
+        f"sample {sample_id} is another reviewer's by now, or has all its reviews; your draft is "
+        "not stored: claim the next one",
+        code="lease_lost",
+    )

@@ -1,0 +1,110 @@
+"""Which answers are graded: drawn by a hash, with the probability that each had. Pure.
+
+Two streams. `probability`: every answer has a known chance, the expected number is the same for
+both arms, and gates read nothing else unweighted. `targeted`: answers that are worth a look
+(thumbs down, escalated, judge uncertain, outliers); they find failures, and enter an estimate only
+by the inverse of their chance (Horvitz and Thompson 1952). Whether an answer is drawn depends on
+its id and a salt alone, so every process that looks draws the same ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+from typing import NamedTuple
+
+import msgspec
+
+from llm_canary.errors import DataError
+
+PACE_WINDOW_S = 600.0
+PACE_MIN_SEEN = 50
+EVEN = 0.5  # chance that a drawn answer is of the canary, by `rates`
+_SCALE = 1 << 64
+
+
+class Stream(StrEnum):
+    """Why an answer was drawn."""
+
+    PROBABILITY = "probability"
+    TARGETED = "targeted"
+
+
+class Drawn(NamedTuple):
+    """An answer that is graded, with its chances, both in (0, 1]."""
+
+    stream: Stream
+    rate: float  # of the probability stream; what gates weight its answers by
+    inclusion: float  # of being drawn by either stream; what estimates over both weight by
+
+
+def place(inference_id: str, salt: str) -> float:
+    """Return where an answer lies in [0, 1): it is drawn by every rate above."""
+    digest = hashlib.blake2b(f"{salt}\0{inference_id}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / _SCALE
+
+
+def draw(inference_id: str, salt: str, rate: float, *, targeted_rate: float = 0.0) -> Drawn | None:
+    """Return the stream that draws an answer, None for neither; the probability stream goes first.
+
+    `targeted_rate` is above 0 where the answer is worth a look. The streams use different salts,
+    so that what one draws says nothing about what the other would.
+    """
+    for name, value in (("rate", rate), ("targeted_rate", targeted_rate)):
+        if not 0.0 <= value <= 1.0:
+            raise DataError(f"{name} is {value!r}; it must lie in [0, 1]")
+    inclusion = rate + (1.0 - rate) * targeted_rate
+    if place(inference_id, salt) < rate:
+        return Drawn(Stream.PROBABILITY, rate, inclusion)
+    if place(inference_id, f"{salt}/targeted") < targeted_rate:
+        return Drawn(Stream.TARGETED, rate, inclusion)
+    return None
+
+
+class Rates(NamedTuple):
+    """The chances of an answer in the probability stream, by the arm that gave it."""
+
+    control: float
+    canary: float
+
+
+def rates(chance: float, share: float) -> Rates:
+    """Return the rates of both arms, so that the same number is expected of each.
+
+    `chance` is that of the arm with fewer answers, `share` the canary's part of the traffic, above
+    0 and below 1. Whatever the share, a drawn answer is then of the canary with probability `EVEN`.
+    """
+    if not (0.0 <= chance <= 1.0 and 0.0 < share < 1.0):
+        raise DataError(f"chance {chance!r} of share {share!r}: both are probabilities")
+    fewer = min(share, 1.0 - share)
+    return Rates(control=chance * fewer / (1.0 - share), canary=chance * fewer / share)
+
+
+class Pace(msgspec.Struct, kw_only=True):
+    """How fast answers come, by their own times; what is known before an answer, never of it."""
+
+    since_s: float | None = None  # when the open window began
+    seen: int = 0
+    earlier_per_s: float | None = None  # of the last window that is over
+
+    def note(self, at_s: float) -> None:
+        """Count one answer; the windows are ten minutes long."""
+        if self.since_s is None:
+            self.since_s = at_s
+        elif at_s >= self.since_s + PACE_WINDOW_S:
+            self.earlier_per_s = self.seen / (at_s - self.since_s)
+            self.since_s, self.seen = at_s, 0
+        self.seen += 1
+
+    def chance(self, wanted_per_s: float, share: float, now_s: float) -> float:
+        """Return the chance that gives `wanted_per_s` samples of each arm; 1 until it is known.
+
+        A burst within the open window lowers it at once, so that no quota is spent in a minute.
+        """
+        known = [] if self.earlier_per_s is None else [self.earlier_per_s]
+        if self.since_s is not None and self.seen >= PACE_MIN_SEEN:
+            known.append(self.seen / max(now_s - self.since_s, PACE_WINDOW_S / 10.0, 1.0))
+        if not known:
+            return 1.0
+        fewer = max(known) * min(share, 1.0 - share)
+        return min(1.0, wanted_per_s / fewer) if fewer > 0.0 else 1.0

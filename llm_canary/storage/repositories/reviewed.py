@@ -1,0 +1,155 @@
+"""Answers that both a judge and people have graded."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import func, select
+from sqlmodel import Session, col
+
+from llm_canary.sampling import Stream
+from llm_canary.storage.models.grading import CalibrationRun, Judgement, Review, Sample
+from llm_canary.storage.models.inferences import Inference
+
+SUBMITTED = "submitted"
+
+
+class Compared(NamedTuple):
+    """A judge version, how many labels it could be compared with, and with how many it was."""
+
+    rubric_text_id: str
+    judge_id: str
+    labelled: int
+    known: int | None
+    known_at: datetime | None
+
+
+class Reviewed(NamedTuple):
+    """One answer with the judge's grades and each person's labels."""
+
+    sample_id: str
+    inference_id: str
+    arm: str | None
+    request: str
+    response: str
+    grades: Mapping[str, Any]
+    reviews: tuple[tuple[str, datetime, Mapping[str, Any]], ...]  # reviewer, when, labels
+
+
+def compared(session: Session, source: str) -> list[Compared]:
+    """Return the judge versions whose answers people have reviewed."""
+    count = func.count()
+    query = (
+        select(col(Sample.rubric_text_id), col(Sample.judge_id), count)
+        .where(*_both())
+        .group_by(col(Sample.rubric_text_id), col(Sample.judge_id))
+    )
+    found = []
+    for text_id, judge_id, labelled in session.execute(query).all():
+        known = session.execute(
+            select(col(CalibrationRun.labelled), col(CalibrationRun.at))
+            .where(col(CalibrationRun.judge_id) == judge_id, col(CalibrationRun.source) == source)
+            .order_by(col(CalibrationRun.at).desc(), col(CalibrationRun.id).desc())
+            .limit(1)
+        ).first()
+        found.append(Compared(text_id, judge_id, int(labelled), *(known or (None, None))))
+    return found
+
+
+def reviewed(session: Session, rubric_text_id: str, judge_id: str) -> list[Reviewed]:
+    """Return the answers that the judge version and people have graded, the oldest first."""
+    query = (
+        select(
+            col(Sample.id),
+            col(Sample.inference_id),
+            col(Sample.arm),
+            col(Inference.request_text),
+            col(Inference.response_text),
+            col(Judgement.grades),
+        )
+        .join(Inference, col(Inference.id) == col(Sample.inference_id))
+        .join(
+            Judgement,
+            (col(Judgement.sample_id) == col(Sample.id))
+            & (col(Judgement.judge_id) == col(Sample.judge_id)),
+        )
+        .where(
+            *_both(),
+            col(Sample.rubric_text_id) == rubric_text_id,
+            col(Sample.judge_id) == judge_id,
+            col(Inference.request_text).is_not(None),
+            col(Inference.response_text).is_not(None),
+        )
+        .order_by(col(Sample.id))
+    )
+    rows = session.execute(query).all()
+    given = _reviews(session, rubric_text_id)
+    return [Reviewed(*[*row, tuple(given[row[0]])]) for row in rows]
+
+
+def _both() -> tuple[Any, ...]:
+    return (
+        col(Sample.review_stream) == Stream.PROBABILITY.value,
+        col(Sample.judge_score).is_not(None),
+        col(Sample.human_score).is_not(None),
+    )
+
+
+def _reviews(
+    session: Session, rubric_text_id: str
+) -> dict[str, list[tuple[str, datetime, Mapping[str, Any]]]]:
+    """Return each person's last review of each sample."""
+    query = (
+        select(Review)
+        .join(Sample, col(Sample.id) == col(Review.sample_id))
+        .where(
+            col(Sample.rubric_text_id) == rubric_text_id,
+            col(Review.status) == SUBMITTED,
+        )
+        .order_by(col(Review.revision))
+    )
+    latest: dict[tuple[str, str], Review] = {}
+    for row in session.execute(query).scalars():
+        latest[row.sample_id, row.reviewer] = row
+    found: dict[str, list[tuple[str, datetime, Mapping[str, Any]]]] = defaultdict(list)
+    for (sample_id, reviewer), row in latest.items():
+        found[sample_id].append((reviewer, row.at, row.labels))
+    return found
+
+
+class ReviewedRow(NamedTuple):
+    """One reviewed answer: the judge's grades, where there are any, and each person's labels."""
+
+    sample_id: str
+    arm: str | None
+    grades: Mapping[str, Any]
+    reviews: Mapping[str, Mapping[str, Any]]
+
+
+def reviewed_rows(session: Session, rubric_id: str, limit: int) -> list[ReviewedRow]:
+    """Return the latest answers that people have reviewed, the newest first."""
+    query = (
+        select(col(Sample.id), col(Sample.arm), col(Judgement.grades), col(Sample.rubric_text_id))
+        .outerjoin(
+            Judgement,
+            (col(Judgement.sample_id) == col(Sample.id))
+            & (col(Judgement.judge_id) == col(Sample.judge_id)),
+        )
+        .where(col(Sample.rubric_id) == rubric_id, col(Sample.reviewed_at).is_not(None))
+        .order_by(col(Sample.reviewed_at).desc())
+        .limit(limit)
+    )
+    rows = session.execute(query).all()
+    given = {text_id: _reviews(session, text_id) for text_id in {row[3] for row in rows}}
+    return [
+        ReviewedRow(
+            sample_id,
+            arm,
+            grades or {},
+            {who: labels for who, _, labels in given[text_id][sample_id]},
+        )
+        for sample_id, arm, grades, text_id in rows
+    ]

@@ -1,0 +1,202 @@
+"""What the samples of a rollout have come to: counts and sums that gates and reports read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import case, func, select
+from sqlmodel import Session, col
+
+from llm_canary.sampling import Stream
+from llm_canary.stats.cuped import CrossMoments
+from llm_canary.storage.models.grading import (
+    CalibrationRun,
+    DriftLook,
+    Judgement,
+    Review,
+    Sample,
+)
+from llm_canary.storage.repositories.samples import SampleState
+
+_STANDS = {
+    SampleState.WAITING: "waiting",
+    SampleState.LEASED: "waiting",
+    SampleState.JUDGED: "judged",
+    SampleState.FAILED: "failed",
+    SampleState.SHED: "shed",
+}
+
+
+class ArmSamples(NamedTuple):
+    """Where the samples of one arm stand; `graded` have a score."""
+
+    waiting: int = 0
+    judged: int = 0
+    failed: int = 0
+    shed: int = 0
+    graded: int = 0
+    labelled: int = 0  # by people, for whatever reason they were asked
+    asked: int = 0  # people, by chance, about a graded answer whose window has closed
+    answered: int = 0  # of these, in time
+
+
+class SampleFacts(NamedTuple):
+    """What the samples of a rollout have come to, in one look at them."""
+
+    arms: dict[str, ArmSamples]  # of the probability stream
+    targeted: dict[str, ArmSamples]
+    judges: dict[str, int]  # judge version -> answers graded
+    models: dict[str, int]  # as providers report them
+
+
+def sample_facts(session: Session, rollout_id: str, rubric_id: str, now: datetime) -> SampleFacts:
+    """Return the facts of a rollout's samples under one rubric; nothing is left out."""
+    is_asked = (
+        (col(Sample.review_stream) == Stream.PROBABILITY.value)
+        & col(Sample.judge_score).is_not(None)
+        & (col(Sample.closes_at) <= now)
+    )
+    in_time = is_asked & (col(Sample.reviewed_at) <= col(Sample.closes_at))
+    keys = (
+        col(Sample.arm),
+        col(Sample.stream),
+        col(Sample.state),
+        col(Sample.judge_id),
+        col(Sample.reported_model),
+    )
+    query = (
+        select(
+            *keys,
+            func.count(),
+            func.count(col(Sample.judge_score)),
+            func.count(col(Sample.human_score)),
+            func.sum(case((is_asked, 1), else_=0)),
+            func.sum(case((in_time, 1), else_=0)),
+        )
+        .where(col(Sample.rollout_id) == rollout_id, col(Sample.rubric_id) == rubric_id)
+        .group_by(*keys)
+    )
+    found: dict[str, dict[str, Counter[str]]] = {each.value: {} for each in Stream}
+    judges: Counter[str] = Counter()
+    models: Counter[str] = Counter()
+    for arm, stream, state, judge, model, n, *counts in session.execute(query):
+        own = found[stream].setdefault(arm, Counter())
+        own[_STANDS[SampleState(state)]] += n
+        own.update(dict(zip(ArmSamples._fields[4:], map(int, counts), strict=True)))
+        if counts[0] and judge is not None:
+            judges[judge] += counts[0]
+        if model is not None:
+            models[model] += n
+    arms, targeted = (
+        {arm: ArmSamples(**own) for arm, own in found[each.value].items()}
+        for each in (Stream.PROBABILITY, Stream.TARGETED)
+    )
+    return SampleFacts(arms, targeted, dict(judges), dict(models))
+
+
+def label_moments(session: Session, judge_id: str, before: datetime) -> CrossMoments:
+    """Return the sums over answers that both a judge version (x) and people (y) have graded.
+
+    Of those that people were asked about by chance and have answered before `before`.
+    """
+    judge, human = col(Sample.judge_score), col(Sample.human_score)
+    query = select(
+        func.count(),
+        func.sum(judge),
+        func.sum(human),
+        func.sum(judge * judge),
+        func.sum(judge * human),
+        func.sum(human * human),
+    ).where(
+        col(Sample.judge_id) == judge_id,
+        col(Sample.review_stream) == Stream.PROBABILITY.value,
+        col(Sample.review_state).is_not(None),
+        judge.is_not(None),
+        human.is_not(None),
+        col(Sample.reviewed_at) < before,
+    )
+    n, *sums = session.execute(query).one()
+    return CrossMoments(int(n), *(float(value or 0.0) for value in sums))
+
+
+class Standing(NamedTuple):
+    """What the comparisons of a judge version with people have come to."""
+
+    standing: str = "not_enough"
+    reason: str = ""
+    labels: int = 0
+    at: datetime | None = None
+
+
+def standing_of(session: Session, judge_id: str) -> Standing:
+    """Return the standing of a judge version: its newest comparison of each source.
+
+    One that does not trust it counts for all; else one that does.
+    """
+    query = (
+        select(CalibrationRun)
+        .where(col(CalibrationRun.judge_id) == judge_id)
+        .order_by(col(CalibrationRun.at).desc(), col(CalibrationRun.id).desc())
+        .limit(50)
+    )
+    newest: dict[str, CalibrationRun] = {}
+    for row in session.execute(query).scalars():
+        newest.setdefault(row.source, row)
+    order = ["untrusted", "trusted", "not_enough"]
+    ranked = sorted(newest.values(), key=lambda row: (order.index(row.standing), -row.labelled))
+    if not ranked:
+        return Standing()
+    first = ranked[0]
+    reasons = "; ".join(first.report.get("reasons", ()))
+    return Standing(first.standing, reasons, max(row.labelled for row in ranked), first.at)
+
+
+def drift_of(session: Session, judge_id: str) -> str | None:
+    """Return what the newest look at the judge's anchors came to, None without one."""
+    query = (
+        select(col(DriftLook.drift))
+        .where(col(DriftLook.judge_id) == judge_id)
+        .order_by(col(DriftLook.at).desc(), col(DriftLook.id).desc())
+        .limit(1)
+    )
+    return session.execute(query).scalar_one_or_none()
+
+
+class Effort(NamedTuple):
+    """What grading a rollout has taken, of judges and of people."""
+
+    judge_nanousd: int | None = None  # None where nobody said
+    judge_calls: int = 0
+    judge_calls_of_unknown_cost: int = 0
+    reviews: int = 0
+    review_s: float | None = None
+
+
+def effort_of(session: Session, rollout_id: str, rubric_id: str) -> Effort:
+    """Return what grading the rollout's answers by the rubric has taken."""
+    mine = (col(Sample.rollout_id) == rollout_id, col(Sample.rubric_id) == rubric_id)
+    is_unknown = col(Judgement.cost_nanousd).is_(None) & (col(Judgement.calls) > 0)
+    judged = session.execute(
+        select(
+            func.sum(col(Judgement.cost_nanousd)),
+            func.sum(col(Judgement.calls)),
+            func.sum(case((is_unknown, col(Judgement.calls)), else_=0)),
+        )
+        .join(Sample, col(Sample.id) == col(Judgement.sample_id))
+        .where(*mine)
+    ).one()
+    reviewed = session.execute(
+        select(func.count(), func.sum(col(Review.seconds_active)))
+        .select_from(Review)
+        .join(Sample, col(Sample.id) == col(Review.sample_id))
+        .where(*mine, col(Review.status) == "submitted")
+    ).one()
+    return Effort(
+        None if judged[0] is None else int(judged[0]),
+        int(judged[1] or 0),
+        int(judged[2] or 0),
+        int(reviewed[0]),
+        None if reviewed[1] is None else float(reviewed[1]),
+    )
