@@ -217,6 +217,7 @@ def api(world):
             ApiServices(
                 engine=world.engine,
                 rollouts=world.service,
+                reviews=None,
                 clock=world.clock,
                 status=dict,
                 ready=lambda: None,

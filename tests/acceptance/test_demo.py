@@ -20,16 +20,19 @@ from aiohttp import web
 
 from tests.support.upstream import SimulatedUpstream
 
-ORDERS, SUPPORT = "orders-v2", "support-v13"
+ORDERS, SUPPORT, FACTS = "orders-v2", "support-v13", "facts-v2"
 
 
 class SimulatedModel(SimulatedUpstream):
-    """Gives an order as JSON exactly when asked to, and counts tokens by the length of the prompt."""
+    """Gives an order as JSON exactly when asked to, says the facts that its prompt has, and counts tokens by the length of the prompt."""
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         body: dict[str, Any] = await request.json()
         await asyncio.sleep(0.03)
         text = '{"quantity": 4}' if "response_format" in body else "Ana orders 4 mugs."
+        if "Parcel Point" in body["messages"][0]["content"]:
+            knows = "takes 3 days" in body["messages"][0]["content"]
+            text = "The delivery takes 3 days." if knows else "We are happy to help you."
         words = sum(len(message["content"].split()) for message in body["messages"])
         usage = {"prompt_tokens": words, "completion_tokens": 10, "total_tokens": words + 10}
         message = {"role": "assistant", "content": text}
@@ -86,13 +89,22 @@ def test_the_worse_canary_is_rolled_back_and_the_cheaper_one_promoted_without_a_
     assert {act["rollout"]: act["state"] for act in document["acts"]} == {
         ORDERS: "rolled_back",
         SUPPORT: "finished",
+        FACTS: "rolled_back",
     }
     assert verdicts(document, ORDERS) == ["rollback"]
+    assert verdicts(document, FACTS) == ["rollback"]
     assert set(verdicts(document, SUPPORT)) == {"promote"}
     left = [each["stage"] for each in document["decisions"] if each["rollout"] == SUPPORT]
     assert left == ["initial", "expanded", "broad", "full", "standby"]
-    rollback = next(each for each in document["decisions"] if each["verdict"] == "rollback")
-    assert rollback["evidence"] == ["invalid_output 0.00 % -> 100.0 %"]
+    rollbacks = {
+        each["rollout"]: each["evidence"]
+        for each in document["decisions"]
+        if each["verdict"] == "rollback"
+    }
+    assert rollbacks == {
+        ORDERS: ["invalid_output 0.00 % -> 100.0 %"],
+        FACTS: ["rubric:facts 1.000 points -> 0.250 points"],
+    }
     for said in (
         "scripted votes",
         "compressed plan",
@@ -112,7 +124,7 @@ def test_everything_that_happened_is_in_the_database_afterwards(tmp_path: Path) 
         ).fetchone()
         votes, up = database.execute("SELECT COUNT(*), AVG(value_num) FROM outcome").fetchone()
         decisions = {row[0] for row in database.execute("SELECT id FROM decision")}
-    warm_up = 6
+    warm_up = 9
     assert inferences == users == document["answered"] + document["failed"] + warm_up
     assert users > 300
     assert votes == document["answered"]
@@ -128,6 +140,7 @@ def test_swap_reverses_both_verdicts(tmp_path: Path) -> None:
     assert {act["rollout"]: act["state"] for act in document["acts"]} == {
         ORDERS: "finished",
         SUPPORT: "rolled_back",
+        FACTS: "finished",
     }
     rollback = next(each for each in document["decisions"] if each["verdict"] == "rollback")
     assert rollback["evidence"][0].startswith("cost_per_request")

@@ -15,6 +15,7 @@ def client(engine):
     services = ApiServices(
         engine=engine,
         rollouts=None,
+        reviews=None,
         clock=ManualClock(),
         status=dict,
         ready=lambda: None,

@@ -30,6 +30,7 @@ class RunningServer:
         config: str,
         *arguments: str,
         database_url: str | None = None,
+        ready: str = "/readyz",
         **environment: str,
     ) -> None:
         self.directory = directory
@@ -39,6 +40,7 @@ class RunningServer:
         self.url = f"http://127.0.0.1:{self.port}"
         self.database_url = database_url or f"sqlite:///{directory / 'llm_canary.db'}"
         self._arguments = arguments
+        self._ready = ready
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -84,7 +86,7 @@ class RunningServer:
         while time.monotonic() < deadline:
             assert self._process.poll() is None, self.log()
             try:
-                if httpx.get(f"{self.url}/readyz", timeout=1).status_code == 200:
+                if httpx.get(f"{self.url}{self._ready}", timeout=1).status_code == 200:
                     return
             except httpx.TransportError:
                 pass

@@ -1,7 +1,8 @@
 """A simulated OpenAI-compatible upstream on loopback: honest answers, and faults on request.
 
 What it does is chosen by the model name: `good`, `slow-50` (ms), `fail-30` (30 % of requests answer 500, by a hash of the body),
-`nojson` (ignores response_format), `dear` (reports ten times the tokens).
+`nojson` (ignores response_format), `dear` (reports ten times the tokens), `says-80` (80 % of answers say where the parcel is), `dearsays-80`
+(both).
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class SimulatedUpstream(LoopbackServer):
         wants_json = "response_format" in body and kind != "nojson"
         text = '{"answer": "yes", "n": 1}' if wants_json else "It is on its way."
         identity = "chatcmpl-" + digest.hex()[:24]
-        factor = 10 if kind == "dear" else 1
+        if kind in {"says", "dearsays"} and digest[1] * 100 >= int(number) * 256:
+            text = "I am sorry, I do not know."
+        factor = 10 if kind in {"dear", "dearsays"} else 1
         prompt_tokens = (
             sum(len(str(message.get("content"))) for message in body["messages"]) // 4 + 8
         )

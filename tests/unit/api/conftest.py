@@ -49,6 +49,7 @@ def services():
     return ApiServices(
         engine=None,
         rollouts=FakeRollouts(),
+        reviews=None,
         clock=ManualClock(),
         status=healthy,
         ready=lambda: None,

@@ -59,6 +59,21 @@ def test_net_benefit_is_cost_less_the_worth_of_the_answer(loads):
         )
         return spec.value(facts)
 
+    assert value(**{"rubric:support_answer": 0.5}) == pytest.approx(3_000_000 - 0.5 * 20_000_000)
+    assert value(quality=0.5) is None
+    assert value() is None
+
+
+def test_net_benefit_of_a_route_without_rubrics_takes_the_quality_that_the_app_sends(loads):
+    text = EXAMPLE.replace("rubrics: [support_answer]", "rubrics: []")
+    spec = specs_of(loads(text).rollouts["support-v13"].plan)["net_benefit"]
+
+    def value(**outcomes):
+        facts = ResponseFacts(
+            terminal="completed", share=0.5, cost_nanousd=3_000_000, outcomes=outcomes
+        )
+        return spec.value(facts)
+
     assert value(quality=0.5) == pytest.approx(3_000_000 - 0.5 * 20_000_000)
     assert value(quality=1.5) is None
     assert value() is None

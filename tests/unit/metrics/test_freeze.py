@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from llm_canary.errors import DataError
-from llm_canary.metrics.builtin import BUILT_IN, declared_metrics, net_benefit
+from llm_canary.metrics.builtin import BUILT_IN, declared_metrics
 from llm_canary.metrics.freeze import Rule, StageMargin, freeze, quantile_of, scored
+from llm_canary.metrics.graded import net_benefit
 from llm_canary.metrics.spec import Declared
 
 P95 = BUILT_IN["latency_p95"]

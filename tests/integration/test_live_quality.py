@@ -1,0 +1,255 @@
+"""Rollouts on SQL, decided on what a recorded judge and simulated people say of the answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from llm_canary.clock import utc
+from llm_canary.config.load import load
+from llm_canary.rollout.analysis import gather
+from llm_canary.routing.table import Role
+from llm_canary.rubric.keep import keep
+from llm_canary.storage.engine import read_session, write_session
+from llm_canary.storage.repositories.judging_days import day_of, settle
+from tests.support.graded_world import CONFIG, RUBRIC, Answer, GradedWorld
+
+OVER = {"standby", "finished", "rolled_back", "held"}
+
+
+def answers(arm: str, *, right: float, misjudged: float = 0.0, wrongly_met: float = 0.0):
+    """What one arm says: `right` of it is right; the judge fails to see so much of either kind."""
+    return [
+        Answer(f"{arm}: it is in Graz.", True, True, right * (1 - misjudged)),
+        Answer(f"{arm}: in Graz.", True, False, right * misjudged),
+        Answer(f"{arm}: no idea.", False, False, (1 - right) * (1 - wrongly_met)),
+        Answer(f"{arm}: surely somewhere.", False, True, (1 - right) * wrongly_met),
+    ]
+
+
+def world(
+    tmp_path: Path, control: list[Answer], canary: list[Answer], *, config: str = CONFIG, **more
+) -> GradedWorld:
+    made = GradedWorld(
+        tmp_path,
+        config,
+        answers={Role.CONTROL: control, Role.CANARY: canary},
+        units=100_000,
+        **more,
+    )
+    made.start()
+    return made
+
+
+def is_over(made: GradedWorld):
+    return lambda: made.view.state in OVER
+
+
+def test_a_canary_that_the_judge_favours_is_promoted_by_it_and_not_by_us(tmp_path: Path) -> None:
+    """The judge under-rates the control: it takes a terse right answer for a wrong one."""
+    ends = {}
+    for judge_only in (True, False):
+        folder = tmp_path / str(judge_only)
+        folder.mkdir()
+        with world(
+            folder,
+            answers("control", right=0.85, misjudged=0.3),
+            answers("canary", right=0.65),
+            judge_only=judge_only,
+        ) as made:
+            made.live(1_500, 30, until=is_over(made))
+            ends[judge_only] = (made.view.state, made.view.stage)
+
+    assert ends[True][0] == "standby"
+    assert ends[False][0] in {"rolled_back", "held"}
+
+
+def test_equal_arms_under_a_trusted_judge_are_promoted(tmp_path: Path) -> None:
+    with world(
+        tmp_path,
+        answers("control", right=0.8, misjudged=0.06),
+        answers("canary", right=0.8, misjudged=0.06),
+    ) as made:
+        made.live(1_500, 40, until=is_over(made))
+
+        assert made.view.state == "standby"
+        shown = {each.metric: each for each in made.view.comparisons}
+        combined = shown["rubric:helpful"]
+        assert combined.control == pytest.approx(0.8, abs=0.06)  # people's, not the judge's
+        assert shown["rubric:helpful:judge"].control == pytest.approx(0.752, abs=0.05)
+        assert combined.n_canary == pytest.approx(combined.n_control, rel=0.2)
+
+
+def test_a_canary_that_is_worse_by_the_margin_is_not_promoted(tmp_path: Path) -> None:
+    with world(
+        tmp_path,
+        answers("control", right=0.8, misjudged=0.06),
+        answers("canary", right=0.7, misjudged=0.06),
+    ) as made:
+        made.live(1_500, 40, until=is_over(made))
+
+        assert made.view.state in {"rolled_back", "held"}
+
+
+def test_without_people_nothing_is_promoted_and_the_reason_says_so(tmp_path: Path) -> None:
+    with world(tmp_path, answers("control", right=0.8), answers("canary", right=0.8)) as made:
+        made.live(700, 40, until=is_over(made), people=False)
+        [decision, *_] = made.service.decisions("next")
+
+        assert (made.view.state, made.view.stage) == ("held", "initial")
+        assert any("0 of 100 human labels" in reason for reason in decision.reasons)
+
+
+def test_a_route_that_keeps_no_text_samples_nothing_and_the_gate_says_so(tmp_path: Path) -> None:
+    with world(
+        tmp_path, answers("control", right=0.8), answers("canary", right=0.8), keeps_text=False
+    ) as made:
+        made.live(700, 20, until=is_over(made))
+        [grading] = made.view.grading
+
+        assert made.view.state == "held"
+        assert any("none keeps its text" in reason for reason in made.view.reasons)
+        assert sum(grading.without_text) == sum(grading.eligible) > 1_000
+        assert sum(grading.judged) == 0
+
+
+def test_what_is_eligible_is_judged_or_said_where_else_it_is(tmp_path: Path) -> None:
+    """A tenth of the answers is wanted; both arms get as many, whatever their share."""
+    config = CONFIG.replace("samples_per_day: 10000000", "samples_per_day: 86400")
+    odd = [*answers("canary", right=0.8), Answer("canary: ???", False, None, 0.05)]
+    with world(tmp_path, answers("control", right=0.8), odd, config=config) as made:
+        made.live(300, 60, people=False)
+        made.step(600, 10.0)
+        [found] = made.view.grading
+
+        for arm in (0, 1):
+            assert found.eligible[arm] == (
+                found.without_text[arm]
+                + found.not_sampled[arm]
+                + found.waiting[arm]
+                + found.judged[arm]
+                + found.failed[arm]
+                + found.shed[arm]
+            )
+        drawn = [found.waiting[arm] + found.judged[arm] + found.failed[arm] for arm in (0, 1)]
+        assert found.eligible[0] > 3 * found.eligible[1]
+        assert drawn[0] == pytest.approx(drawn[1], rel=0.25)
+        assert 240 <= drawn[1] <= 600  # one of each arm a second, more in the first minute
+        assert found.failed[1] > 0 == found.failed[0]
+
+
+def test_failures_of_the_judge_on_one_arm_hold(tmp_path: Path) -> None:
+    """Answers that the judge chokes on are no grades; where an arm has more of them, it selects."""
+    odd = [*answers("canary", right=0.9), Answer("canary: ???", False, None, 0.3)]
+    with world(tmp_path, answers("control", right=0.8), odd) as made:
+        made.live(700, 40, until=is_over(made))
+
+        assert made.view.state == "held"
+        assert any("the judge failed" in reason for reason in made.view.reasons)
+
+
+def test_a_rubric_that_is_edited_meanwhile_is_for_the_next_rollout(tmp_path: Path) -> None:
+    """Samples are graded by the text that the rollout started with."""
+    with world(tmp_path, answers("control", right=0.8), answers("canary", right=0.8)) as made:
+        made.live(30, 20)
+        path = tmp_path / "rubrics" / "helpful.yaml"
+        before = load(tmp_path / "canary.yaml")
+        path.write_text(
+            RUBRIC.replace("version: 1\ncriteria", "version: 2\ncriteria").replace(
+                "where the parcel is", "when the parcel comes"
+            )
+        )
+        made.config = load(tmp_path / "canary.yaml")
+        made.service.check_config(made.config)
+        made.live(60, 20)
+
+        assert made.config.hash != before.hash
+        with read_session(made.engine) as session:
+            known = session.execute(text("SELECT DISTINCT rubric_text_id FROM sample")).all()
+            judges = session.execute(text("SELECT DISTINCT judge_id FROM judgement")).all()
+        assert [tuple(row) for row in known] == [(keep(before.rubrics["helpful"]).id,)]
+        assert len(judges) == 1
+
+
+def test_answers_that_users_disliked_are_sought_and_decide_nothing(tmp_path: Path) -> None:
+    config = CONFIG.replace("samples_per_day: 10000000", "samples_per_day: 8640") + (
+        "metrics: {thumbs_up_rate: {window: 5s}}\n"
+    )
+    config = config.replace("reviews: 0.25", "reviews: 0.25, targeted: 0.5").replace(
+        "      rubric: {kind",
+        "      thumbs_up_rate: {kind: secondary, margin: 20pp}\n      rubric: {kind",
+    )
+    with world(
+        tmp_path, answers("control", right=0.8), answers("canary", right=0.8), config=config
+    ) as made:
+        made.control.thumbs_up = made.canary.thumbs_up = 0.5
+        made.control.rated = made.canary.rated = 0.3
+        made.live(200, 40, people=False)
+        with read_session(made.engine) as session:
+            targeted = session.execute(
+                text(
+                    "SELECT s.inference_id, s.inclusion, s.review_state, o.value_num FROM sample s "
+                    "LEFT JOIN outcome o ON o.target_id = s.inference_id WHERE s.stream = 'targeted'"
+                )
+            ).all()
+            tasks = set(
+                session.execute(
+                    text("SELECT inference_id FROM score_task WHERE what = 'rubric:helpful'")
+                ).scalars()
+            )
+        [found] = made.view.grading
+
+    assert len(targeted) > 200
+    assert sum(found.targeted) == len(targeted)
+    assert {(row[1], row[2], row[3]) for row in targeted} == {(0.5, "open", 0.0)}
+    assert not tasks & {row[0] for row in targeted}
+
+
+def test_people_who_answer_half_of_the_time_correct_the_judge_in_full(tmp_path: Path) -> None:
+    """The judge takes a quarter of the right answers of both arms for wrong ones."""
+    with world(
+        tmp_path,
+        answers("control", right=0.8, misjudged=0.25),
+        answers("canary", right=0.8, misjudged=0.25),
+        reviewers=1,
+        skips=0.5,
+    ) as made:
+        made.live(600, 40)
+        shown = {each.metric: each for each in made.view.comparisons}
+        combined, judge = shown["rubric:helpful"], shown["rubric:helpful:judge"]
+        [grading] = made.view.grading
+        with read_session(made.engine) as session:
+            record = made.service.get("next")
+            evidence = gather(session, record, made.clock.now_s())
+        [found] = [each for each in evidence.metrics if each.metric == "rubric:helpful"]
+
+    assert combined.n_canary > 1_500
+    assert sum(grading.labelled) < 0.2 * (combined.n_control + combined.n_canary)
+    assert judge.control == pytest.approx(0.6, abs=0.03)
+    assert combined.control == pytest.approx(0.8, abs=0.05)  # half corrected it would be 0.7
+    assert combined.canary == pytest.approx(0.8, abs=0.05)
+    # A fair coin says whose a drawn answer is, whatever the share of the stage.
+    assert found.score.i == pytest.approx(0.5 * found.score.n_canary)
+
+
+def test_fewer_are_drawn_of_both_arms_where_the_money_pays_for_fewer(tmp_path: Path) -> None:
+    """A judgement costs a tenth of a cent; 8.64 dollars a day pay for one of each arm in 20 s."""
+    config = CONFIG.replace("judging: {", "judging: {max_cost_usd_per_day: 8.64, ")
+    with world(
+        tmp_path, answers("control", right=0.8), answers("canary", right=0.8), config=config
+    ) as made:
+        with write_session(made.engine) as session:
+            settle(
+                session, day_of(utc(made.clock.now_s())), reserved_nanousd=0,
+                spent_nanousd=1_000_000, dearest_nanousd=1_000_000, judged=1, unknown_cost=0,
+            )  # fmt: skip
+        for _ in range(60):
+            made.step(600, 10.0, tick=False)
+        [found] = made.view.grading
+
+    drawn = [found.waiting[arm] + found.judged[arm] for arm in (0, 1)]
+    assert found.eligible[1] > 3_000
+    assert 20 <= drawn[1] <= 90
+    assert drawn[0] == pytest.approx(drawn[1], abs=4 * drawn[1] ** 0.5)

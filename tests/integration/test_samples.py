@@ -1,0 +1,124 @@
+"""The queue of samples: each drawn once, leased to one, judged once, whoever dies."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy.engine import Engine
+
+from llm_canary.storage.engine import read_session, write_session
+from llm_canary.storage.repositories.sample_facts import ArmSamples, sample_facts
+from llm_canary.storage.repositories.samples import (
+    Claimed,
+    NewSample,
+    SampleState,
+    Saved,
+    add_samples,
+    claim,
+    fail_poison,
+    release,
+    renew,
+    save,
+)
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+def sample(number: int, **more) -> NewSample:
+    facts = {
+        "inference_id": f"i{number}",
+        "rubric_id": "helpful",
+        "rubric_text_id": "t",
+        "rollout_id": "r",
+        "arm": "canary",
+        "stratum": "all",
+        "stream": "probability",
+        "rate": 0.1,
+        "inclusion": 0.1,
+        "closes_at": NOON + timedelta(hours=1),
+    }
+    return NewSample(**(facts | more))
+
+
+def judged(claimed: Claimed, score: float = 1.0) -> Saved:
+    row = {
+        "judge_id": "j",
+        "status": "ok",
+        "score": score,
+        "passed": score > 0.5,
+        "grades": {},
+        "detail": "",
+    }
+    return Saved(claimed, SampleState.JUDGED, row)
+
+
+def counts(engine: Engine) -> ArmSamples:
+    with read_session(engine) as session:
+        return sample_facts(session, "r", "helpful", NOON).arms["canary"]
+
+
+def test_a_sample_is_drawn_once(engine: Engine) -> None:
+    with write_session(engine) as session:
+        assert add_samples(session, [sample(1), sample(2)], NOON) == 2
+    with write_session(engine) as session:
+        assert add_samples(session, [sample(2), sample(3)], NOON) == 1
+        assert add_samples(session, [], NOON) == 0
+
+
+def test_beyond_the_room_new_samples_are_shed_and_counted(engine: Engine) -> None:
+    with write_session(engine) as session:
+        add_samples(session, [sample(1), sample(2)], NOON, room=3)
+        add_samples(session, [sample(3), sample(4), sample(5)], NOON, room=3)
+
+    assert counts(engine)[:4] == (3, 0, 0, 2)
+
+
+def test_a_lease_that_ended_goes_to_another_and_the_first_saves_nothing(engine: Engine) -> None:
+    with write_session(engine) as session:
+        add_samples(session, [sample(1)], NOON)
+        [first] = claim(session, NOON, lease_s=60, limit=5)
+        assert claim(session, NOON, lease_s=60, limit=5) == []
+    later = NOON + timedelta(seconds=61)
+    with write_session(engine) as session:
+        [second] = claim(session, later, lease_s=60, limit=5)
+    with write_session(engine) as session:
+        assert save(session, [judged(first, 0.0)], later) == []
+        assert len(save(session, [judged(second, 1.0)], later)) == 1
+        assert save(session, [judged(second, 0.0)], later) == []
+
+    assert counts(engine) == ArmSamples(judged=1, graded=1)
+
+
+def test_a_lease_that_is_renewed_stays(engine: Engine) -> None:
+    with write_session(engine) as session:
+        add_samples(session, [sample(1)], NOON)
+        [mine] = claim(session, NOON, lease_s=60, limit=5)
+    with write_session(engine) as session:
+        assert renew(session, mine.token, NOON + timedelta(seconds=110)) == 1
+    with write_session(engine) as session:
+        assert claim(session, NOON + timedelta(seconds=100), lease_s=60, limit=5) == []
+        assert renew(session, "another", NOON) == 0
+
+
+def test_what_is_given_back_waits_and_was_no_attempt(engine: Engine) -> None:
+    with write_session(engine) as session:
+        add_samples(session, [sample(1)], NOON)
+    for number in range(10):
+        at = NOON + timedelta(minutes=number)
+        with write_session(engine) as session:
+            [mine] = claim(session, at, lease_s=60, limit=5)
+            release(session, [mine], at + timedelta(seconds=30))
+        with write_session(engine) as session:
+            assert claim(session, at + timedelta(seconds=29), lease_s=60, limit=5) == []
+
+
+def test_a_sample_that_kills_its_workers_fails_in_the_end(engine: Engine) -> None:
+    with write_session(engine) as session:
+        add_samples(session, [sample(1)], NOON)
+        for number in range(5):
+            at = NOON + timedelta(minutes=2 * number)
+            found = claim(session, at, lease_s=60, limit=1)
+            assert len(found) == (1 if number < 3 else 0)
+        assert fail_poison(session, NOON + timedelta(hours=1)) == 1
+
+    assert counts(engine) == ArmSamples(failed=1)
