@@ -14,6 +14,7 @@ from llm_canary.api.services import ApiServices
 __all__ = ["ApiServices", "create_api"]
 
 PREFIX = "/api/v1"
+MODULES = (rollouts, reviews, system)
 
 
 def create_api(services: ApiServices) -> FastAPI:
@@ -34,7 +35,7 @@ def create_api(services: ApiServices) -> FastAPI:
     app.state.services = services
     app.add_middleware(BodyLimit)
     add_error_handlers(app)
-    for module in (rollouts, reviews, system):
+    for module in MODULES:
         app.include_router(module.router, prefix=PREFIX)
-    describe(app, {**rollouts.ANSWERS, **reviews.ANSWERS, **system.ANSWERS})
+    describe(app, {name: kind for each in MODULES for name, kind in each.ANSWERS.items()})
     return app

@@ -7,8 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from llm_canary.api.services import ApiServices
-
-_LOCAL = "local"  # no key is configured: whoever sits at this machine
+from llm_canary.auth import Permission, Principal, PrincipalKind
 
 
 def get_services(request: Request) -> ApiServices:
@@ -20,12 +19,26 @@ def get_services(request: Request) -> ApiServices:
 Services = Annotated[ApiServices, Depends(get_services)]
 
 
-def get_caller(request: Request, services: Services) -> str:
-    """Return the name of the caller's key; raise Unauthorized. It may block on a key's file."""
-    # Bearer only: credentials that a browser sends by itself would let any site act here.
-    scheme, _, value = request.headers.get("authorization", "").partition(" ")
-    key = value.strip() if scheme.lower() == "bearer" else ""
-    return services.authenticate(key or None) or _LOCAL
+class Needs:
+    """Lets in who has the permission; every operation has one, or the suite fails."""
+
+    def __init__(self, permission: Permission) -> None:
+        self.permission = permission
+
+    def __call__(self, request: Request, services: Services) -> Principal:
+        """Return the caller; raise Unauthorized or Forbidden. It may block on a key's file."""
+        # Bearer only: credentials that a browser sends by itself would let any site act here.
+        scheme, _, value = request.headers.get("authorization", "").partition(" ")
+        key = value.strip() if scheme.lower() == "bearer" else ""
+        principal = services.gate.of_key(key or None)
+        principal.require(self.permission)
+        return principal
+
+
+Reader = Annotated[Principal, Depends(Needs(Permission.READ))]
+Reviewer = Annotated[Principal, Depends(Needs(Permission.REVIEW))]
+Operator = Annotated[Principal, Depends(Needs(Permission.OPERATE))]
+Admin = Annotated[Principal, Depends(Needs(Permission.ADMINISTER))]
 
 
 def require_database(services: Services) -> None:
@@ -33,11 +46,9 @@ def require_database(services: Services) -> None:
     services.ready()
 
 
-Caller = Annotated[str, Depends(get_caller)]
-
-
-def actor_name(caller: str, said: str | None) -> str:
+def actor_name(caller: Principal, said: str | None) -> str:
     """Return who acts, for the history: a name that was only said never hides the key."""
-    if said is None or said == caller:
-        return caller
-    return said if caller == _LOCAL else f"{said} (key {caller})"
+    if said is None or said == caller.name:
+        return caller.name
+    is_local = caller.kind is PrincipalKind.LOCAL
+    return said if is_local else f"{said} (key {caller.name})"

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
+from llm_canary.auth import AccessRole
 from llm_canary.config.upstream_entries import UpstreamEntry
 from llm_canary.config.values import (
     Duration,
@@ -265,6 +266,11 @@ class KeyEntry(Entry):
     """An API key of an app. Without any key the gateway listens on loopback only."""
 
     key: SecretReference = Field(description="the secret")
+    role: Annotated[AccessRole, Field(strict=False)] = Field(
+        default=AccessRole.APP,
+        description="`app` (sends requests), `reviewer` (grades answers), `operator` (reads, and "
+        "steers rollouts) or `admin`",
+    )
     pin: bool = Field(default=False, description="may choose a variant by `x-canary-pin`")
 
 

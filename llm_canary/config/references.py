@@ -132,7 +132,7 @@ class _Resolver:
         for name, entry in self._file.keys.items():
             self._tried(("keys", name, "key"), lambda key=entry.key: secrets.resolve(key))
         self.out.keys = tuple(
-            KeyRef(name=name, secret=entry.key, may_pin=entry.pin)
+            KeyRef(name=name, secret=entry.key, may_pin=entry.pin, role=entry.role)
             for name, entry in self._file.keys.items()
         )
 

@@ -6,8 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fastapi.responses import Response
+
+from llm_canary.auth import Permission
 from llm_canary.clock import utc
-from llm_canary.pages.banners import Banner
+from llm_canary.errors import NotReady, StorageError
+from llm_canary.pages.banners import Banner, banners
 from llm_canary.pages.metric_row import MetricRow, metric_row
 from llm_canary.pages.quantity import (
     ago_text,
@@ -16,6 +20,8 @@ from llm_canary.pages.quantity import (
     moment_text,
     share_text,
 )
+from llm_canary.pages.site import Site
+from llm_canary.pages.visit import Visit
 from llm_canary.rollout.views import DecisionView, RolloutView, StageView
 from llm_canary.routing.table import Variant
 
@@ -123,6 +129,39 @@ class Overview:
         """Whether there is any picture to explain."""
         cards = (*self.active, *self.ended)
         return any(row.plot for shown in cards for row in shown.metrics)
+
+
+def add_overview(site: Site) -> None:
+    """Add `/` and its live fragment."""
+    services, fragment_url = site.services, "/partials/rollouts"
+
+    def read() -> Overview:
+        services.ready()
+        now_s = services.clock.now_s()
+        return overview(services.rollouts.list(), banners(services.status(), now_s), now_s)
+
+    def page(visit: Visit) -> Response:
+        status = 200
+        try:
+            shown = read()
+        except (StorageError, NotReady) as error:
+            trouble = Banner("The database cannot be read", error.message, "bad")
+            shown, status = overview(None, (trouble,), 0.0), 503
+        fragment = site.renderer.live_markup(
+            "partials/rollouts.html", visit, url=fragment_url, overview=shown,
+            announce=shown.announce,
+        )  # fmt: skip
+        return site.html(visit, "overview.html", status, fragment=fragment)
+
+    def fragment(visit: Visit) -> Response:
+        shown = read()
+        return site.live(
+            visit, "partials/rollouts.html", url=fragment_url, overview=shown,
+            announce=shown.announce,
+        )  # fmt: skip
+
+    site.page("/", Permission.READ, page)
+    site.page(fragment_url, Permission.READ, fragment)
 
 
 def overview(

@@ -1,45 +1,31 @@
-"""What the pages need from the rest of the program, by shape: the API's services have it."""
+"""What the pages need from the rest of the program; the composition root fills it in."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
+from sqlalchemy.engine import Engine
+
+from llm_canary.access.audit import Audit
+from llm_canary.access.gate import Gate
 from llm_canary.clock import Clock
-from llm_canary.rollout.views import RolloutView
+from llm_canary.config.load import LoadedConfig
+from llm_canary.review.queue import ReviewQueue
+from llm_canary.rollout.service import RolloutService
 
 
-class RolloutReader(Protocol):
-    """Reads every rollout."""
-
-    def list(self) -> Sequence[RolloutView]:
-        """Return every rollout that the file or the database knows."""
-        ...
-
-
-class PageServices(Protocol):
+@dataclass(frozen=True)
+class PageServices:
     """Everything that the pages call; all of it may block and runs in threads."""
 
-    @property
-    def rollouts(self) -> RolloutReader:
-        """Where rollouts are read."""
-        ...
-
-    @property
-    def clock(self) -> Clock:
-        """Where the time comes from."""
-        ...
-
-    @property
-    def status(self) -> Callable[[], Mapping[str, Any]]:
-        """The health of the process."""
-        ...
-
-    @property
-    def ready(self) -> Callable[[], None]:
-        """Raises NotReady while the database cannot be used."""
-        ...
-
-    def authenticate(self, key: str | None) -> str | None:
-        """Return the name of the key; raise Unauthorized."""
-        ...
+    engine: Engine
+    rollouts: RolloutService
+    reviews: ReviewQueue
+    gate: Gate
+    audit: Audit
+    clock: Clock
+    config: Callable[[], LoadedConfig]
+    status: Callable[[], Mapping[str, Any]]  # the health of the process
+    ready: Callable[[], None]  # raises NotReady while the database cannot be used

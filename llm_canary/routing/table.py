@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from llm_canary.auth import AccessRole
+
 BUCKETS = 1_000_000
 TABLE_FORMAT = 1
 
@@ -153,6 +155,7 @@ class KeyRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     secret: str  # a reference
     may_pin: bool = False
+    role: AccessRole = AccessRole.APP
 
 
 class RoutingTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

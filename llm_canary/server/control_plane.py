@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI
 
+from llm_canary.access.audit import Audit
+from llm_canary.access.gate import Gate
 from llm_canary.api.app import ApiServices, create_api
 from llm_canary.clock import Clock
 from llm_canary.config.load import LoadedConfig, load
@@ -21,6 +23,7 @@ from llm_canary.config.watch import ConfigWatcher
 from llm_canary.errors import ConfigError, NotReady, StorageError
 from llm_canary.jobs.loops import Loop
 from llm_canary.pages.app import add_pages
+from llm_canary.pages.services import PageServices
 from llm_canary.providers.price_list import lookup
 from llm_canary.review.queue import ReviewQueue
 from llm_canary.rollout.analysis import NO_LOSS, Loss
@@ -79,17 +82,7 @@ class ControlPlane:
             if with_workers
             else None
         )
-        services = ApiServices(
-            engine=self._engine,
-            rollouts=self._service,
-            reviews=ReviewQueue(self._engine, clock),
-            clock=clock,
-            status=self._status,
-            ready=self._require_ready,
-            keys=lambda: self._config.keys,
-        )
-        self.app: FastAPI = create_api(services)
-        add_pages(self.app, services)
+        self.app = self._make_app()
 
     @property
     def is_keyless(self) -> bool:
@@ -103,6 +96,38 @@ class ControlPlane:
     async def close(self) -> None:
         """Stop the loops in order and store what is left in the spool, as far as that is quick."""
         await asyncio.to_thread(self._close)
+
+    def _make_app(self) -> FastAPI:
+        clock = self._clock
+        gate = Gate(self._engine, clock, lambda: self._config.keys)
+        reviews = ReviewQueue(self._engine, clock)
+        app = create_api(
+            ApiServices(
+                engine=self._engine,
+                rollouts=self._service,
+                reviews=reviews,
+                gate=gate,
+                audit=Audit(self._engine, clock, via="api"),
+                clock=clock,
+                status=self._status,
+                ready=self._require_ready,
+            )
+        )
+        add_pages(
+            app,
+            PageServices(
+                engine=self._engine,
+                rollouts=self._service,
+                reviews=reviews,
+                gate=gate,
+                audit=Audit(self._engine, clock, via="web"),
+                clock=clock,
+                config=lambda: self._config,
+                status=self._status,
+                ready=self._require_ready,
+            ),
+        )
+        return app
 
     def _start(self) -> None:
         try:

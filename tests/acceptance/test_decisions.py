@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from llm_canary.api.app import ApiServices, create_api
+from llm_canary.api.app import create_api
 from llm_canary.errors import ConfigError, Conflict, DataError
 from llm_canary.pages.overview import overview
 from llm_canary.rollout import replay as replaying
 from llm_canary.storage.engine import read_session
 from llm_canary.storage.repositories.rollouts import RolloutRepository
 from tests.support.asgi import AsgiClient
+from tests.support.control import api_services
 from tests.support.rollout_world import QUICK, World
 
 HOUR_S = 3_600.0
@@ -212,19 +213,7 @@ def test_an_unproven_stage_asks_a_person_and_is_extended_by_resuming(world):
 
 
 def api(world):
-    return AsgiClient(
-        create_api(
-            ApiServices(
-                engine=world.engine,
-                rollouts=world.service,
-                reviews=None,
-                clock=world.clock,
-                status=dict,
-                ready=lambda: None,
-                keys=tuple,
-            )
-        )
-    )
+    return AsgiClient(create_api(api_services(world.engine, world.clock, rollouts=world.service)))
 
 
 def test_the_history_tells_the_outcome_of_every_rollout(world):

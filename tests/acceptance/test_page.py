@@ -2,18 +2,13 @@
 
 import os
 import shutil
-import threading
-import time
 from types import SimpleNamespace
 
 import pytest
-import uvicorn
-from fastapi import FastAPI
 
 from llm_canary.clock import ManualClock
-from llm_canary.pages.app import add_pages
 from tests.rollout_views import NOW_S, every_state, rollout
-from tests.support.server import free_port
+from tests.support.control import Web
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
@@ -39,29 +34,18 @@ def chromium():
 
 
 @pytest.fixture
-def site():
+def site(tmp_path):
     """The pages on a port, over a list of views that a test may change."""
     views = list(every_state())
-    shown = SimpleNamespace(
-        views=views,
-        rollouts=SimpleNamespace(list=lambda: tuple(views)),
+    shown = Web(
+        tmp_path,
         clock=ManualClock(NOW_S),
-        status=dict,
-        ready=lambda: None,
-        authenticate=lambda _: None,
+        rollouts=SimpleNamespace(list=lambda: tuple(views)),
     )
-    app = FastAPI()
-    add_pages(app, shown)
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", ws="none"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    shown.url = f"http://127.0.0.1:{port}/"
-    shown.stop = lambda: (setattr(server, "should_exit", True), thread.join(10))
-    yield shown
-    shown.stop()
+    shown.views = views
+    with shown.served():
+        yield shown
+    shown.close()
 
 
 @pytest.fixture

@@ -2,26 +2,18 @@
 
 import pytest
 
-from llm_canary.api.app import ApiServices, create_api
+from llm_canary.api.app import create_api
 from llm_canary.clock import ManualClock
 from llm_canary.storage.ingest import SqlBatchSink
 from llm_canary.telemetry.events import TargetKind
 from tests.factories import NOON_S, make_inference, make_outcome
 from tests.support.asgi import AsgiClient
+from tests.support.control import api_services
 
 
 @pytest.fixture
 def client(engine):
-    services = ApiServices(
-        engine=engine,
-        rollouts=None,
-        reviews=None,
-        clock=ManualClock(),
-        status=dict,
-        ready=lambda: None,
-        keys=lambda: (),
-    )
-    return AsgiClient(create_api(services))
+    return AsgiClient(create_api(api_services(engine, ManualClock())))
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from llm_canary.storage.engine import read_session, write_session
 from llm_canary.storage.repositories.samples import NewSample, add_samples
 from tests.integration.test_judge_worker import CLOCK_S, TEXT, OddJudge, fill, worker_of
 from tests.support.asgi import AsgiClient
+from tests.support.control import api_services
 
 MET = Submission({"helps": "met"})
 
@@ -236,15 +237,7 @@ def test_gold_looks_like_any_other_and_measures_the_reviewer(engine: Engine) -> 
 
 
 def services(engine: Engine, own: ReviewQueue, clock: ManualClock) -> ApiServices:
-    return ApiServices(
-        engine=engine,
-        rollouts=None,
-        reviews=own,
-        clock=clock,
-        status=dict,
-        ready=lambda: None,
-        keys=lambda: (),
-    )
+    return api_services(engine, clock, reviews=own)
 
 
 def test_the_queue_over_http(engine: Engine) -> None:

@@ -13,8 +13,8 @@ from sqlmodel import select
 
 from llm_canary.errors import StorageError
 from llm_canary.storage.engine import make_engine, read_session, write_session
-from llm_canary.storage.models.access import Installation
 from llm_canary.storage.models.inferences import ScoreTask
+from llm_canary.storage.models.installation import Installation
 
 
 def test_what_a_write_session_did_is_there_afterwards(engine: Engine) -> None:

@@ -1,40 +1,62 @@
-// Keeps what a swap would lose (open details, the reader's trust that the page is alive). No inline code, no eval.
+// Keeps what a swap would lose (open details, focus, the reader's trust that the page is alive), and the theme. No inline code, no eval.
 (() => {
   "use strict";
   const live = document.getElementById("live");
   const liveText = document.getElementById("live-text");
   const announce = document.getElementById("announce");
+  const said = new Map();
   let open = [];
-  let said = document.getElementById("rollouts")?.dataset.announce ?? "";
+  let focused = null;
+
+  const say = (text) => { if (text) announce.textContent = text; };
 
   const connected = (isUp) => {
     live.classList.toggle("is-lost", !isUp);
     const text = isUp ? "Live" : "No connection: these values are old";
     if (liveText.textContent !== text) {
       liveText.textContent = text;
-      announce.textContent = text;
+      say(text);
     }
   };
 
+  for (const element of document.querySelectorAll("[data-live]")) said.set(element.id, element.dataset.announce);
+  live.hidden = said.size === 0;
+
   document.addEventListener("htmx:beforeRequest", (event) => {
-    if (document.hidden) event.preventDefault();
+    if (document.hidden && event.target.matches?.("[data-live]")) event.preventDefault();
   });
-  document.addEventListener("htmx:beforeSwap", () => {
+  document.addEventListener("htmx:beforeSwap", (event) => {
     open = [...document.querySelectorAll("details[open][id]")].map((details) => details.id);
+    focused = event.detail.target.contains(document.activeElement) ? document.activeElement.id : null;
+  });
+  document.addEventListener("htmx:afterSettle", () => {
+    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+    focused = null;
   });
   document.addEventListener("htmx:afterSwap", () => {
     for (const id of open) {
       const details = document.getElementById(id);
       if (details) details.open = true;
     }
-    const now = document.getElementById("rollouts")?.dataset.announce ?? "";
-    if (now !== said) {
-      said = now;
-      announce.textContent = now;
+    for (const element of document.querySelectorAll("[data-live]")) {
+      if (said.get(element.id) !== element.dataset.announce) {
+        said.set(element.id, element.dataset.announce);
+        say(element.dataset.announce);
+      }
     }
   });
   document.addEventListener("htmx:afterRequest", (event) => {
+    if (!event.target.matches?.("[data-live]") && !event.detail.elt?.matches?.("[data-live]")) return;
     const status = event.detail.xhr?.status ?? 0;
     connected((status >= 200 && status < 300) || status === 304);
+  });
+
+  document.getElementById("theme").addEventListener("click", () => {
+    const root = document.documentElement;
+    const isDark = getComputedStyle(root).colorScheme === "dark" ||
+      (getComputedStyle(root).colorScheme !== "light" && matchMedia("(prefers-color-scheme: dark)").matches);
+    root.dataset.theme = isDark ? "light" : "dark";
+    try { localStorage.setItem("theme", root.dataset.theme); } catch { /* it lasts for this page */ }
+    document.dispatchEvent(new CustomEvent("themechange"));
   });
 })();

@@ -9,7 +9,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from llm_canary.api.deps import Caller, Services, require_database
+from llm_canary.api.deps import Operator, Reviewer, Services, require_database
 from llm_canary.api.openapi import answer
 from llm_canary.clock import utc
 from llm_canary.review import views
@@ -115,7 +115,7 @@ ANSWERS: dict[str, Any] = {
 
 
 @router.get("/queues")
-def list_review_queues(services: Services, _: Caller) -> Response:
+def list_review_queues(services: Services, _: Reviewer) -> Response:
     """Return how many answers wait for people, by rubric."""
     return answer(
         [
@@ -133,20 +133,20 @@ def list_review_queues(services: Services, _: Caller) -> Response:
 
 
 @router.post("/claim")
-def claim_review(body: ClaimRequest, services: Services, _: Caller) -> Response:
+def claim_review(body: ClaimRequest, services: Services, _: Reviewer) -> Response:
     """Return the next answer for the reviewer; the one that they hold already, where they do."""
     item = services.reviews.claim(body.rubric, body.reviewer)
     return answer(ClaimResult(None if item is None else views.item_view(item)))
 
 
 @router.post("/{sample_id}/hold")
-def hold_review(sample_id: str, body: HoldRequest, services: Services, _: Caller) -> Response:
+def hold_review(sample_id: str, body: HoldRequest, services: Services, _: Reviewer) -> Response:
     """Hold the item longer; 409 when it is another reviewer's by now."""
     return answer(HoldResult(services.reviews.hold(sample_id, body.token).timestamp()))
 
 
 @router.post("/{sample_id}/submit")
-def submit_review(sample_id: str, body: SubmitRequest, services: Services, _: Caller) -> Response:
+def submit_review(sample_id: str, body: SubmitRequest, services: Services, _: Reviewer) -> Response:
     """Store the review; 409 when the item has all its reviews without it."""
     given = Submission(body.labels, body.comment, body.corrected_response, body.seconds_active)
     done = services.reviews.submit(sample_id, body.reviewer, body.token, given)
@@ -154,28 +154,30 @@ def submit_review(sample_id: str, body: SubmitRequest, services: Services, _: Ca
 
 
 @router.post("/{sample_id}/skip")
-def skip_review(sample_id: str, body: SkipRequest, services: Services, _: Caller) -> Response:
+def skip_review(sample_id: str, body: SkipRequest, services: Services, _: Reviewer) -> Response:
     """Give the item back to others."""
     services.reviews.skip(sample_id, body.reviewer, body.token, body.reason)
     return answer(Done())
 
 
 @router.post("/{sample_id}/gold")
-def make_gold(sample_id: str, body: GoldRequest, services: Services, _: Caller) -> Response:
+def make_gold(sample_id: str, body: GoldRequest, services: Services, _: Operator) -> Response:
     """Let the answer measure reviewers, who are shown it like any other."""
     services.reviews.make_gold(sample_id, body.labels, by=body.by, rationale=body.rationale)
     return answer(Done())
 
 
 @router.get("/disagreements")
-def list_disagreements(rubric: str, services: Services, _: Caller, limit: _Limit = 100) -> Response:
+def list_disagreements(
+    rubric: str, services: Services, _: Operator, limit: _Limit = 100
+) -> Response:
     """Return what people, or people and the judge, see differently, the newest first."""
     with read_session(services.engine) as session:
         return answer(views.disagreements(session, rubric, limit))
 
 
 @router.get("/agreement")
-def list_agreement(rubric: str, services: Services, _: Caller, limit: _Limit = 100) -> Response:
+def list_agreement(rubric: str, services: Services, _: Operator, limit: _Limit = 100) -> Response:
     """Return how far each judge agreed with people over time: overall, by criterion and arm."""
     with read_session(services.engine) as session:
         return answer(views.agreement(session, rubric, limit))
@@ -183,7 +185,7 @@ def list_agreement(rubric: str, services: Services, _: Caller, limit: _Limit = 1
 
 @router.get("/reviewers")
 def list_reviewers(
-    services: Services, _: Caller, days: Annotated[int, Query(ge=1, le=3650)] = 7
+    services: Services, _: Operator, days: Annotated[int, Query(ge=1, le=3650)] = 7
 ) -> Response:
     """Return what each reviewer has done in the last days, and how they did on gold items."""
     since = utc(services.clock.now_s()) - timedelta(days=days)

@@ -6,7 +6,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Response
 
 from llm_canary import __version__
-from llm_canary.api.deps import Caller, Services, require_database
+from llm_canary.api.deps import Reader, Services, require_database
 from llm_canary.api.openapi import answer
 from llm_canary.api.schemas import RequestRecord, Status
 from llm_canary.errors import NotFound, NotReady
@@ -18,7 +18,7 @@ ANSWERS = {"get_status": Status, "get_request": RequestRecord}
 
 
 @router.get("/status")
-def get_status(services: Services, _: Caller) -> Response:
+def get_status(services: Services, _: Reader) -> Response:
     """Return the health of telemetry, loops, configuration and database, also in trouble."""
     facts = dict(services.status())
     telemetry = facts.get("telemetry")
@@ -33,7 +33,7 @@ def get_status(services: Services, _: Caller) -> Response:
 
 
 @router.get("/requests/{request_id}", dependencies=[Depends(require_database)])
-def get_request(request_id: str, services: Services, _: Caller) -> Response:
+def get_request(request_id: str, services: Services, _: Reader) -> Response:
     """Return one inference, by our `x-request-id` or the provider's id, with its outcomes.
 
     Prompt and answer are there only when the route's `content` policy stored them.

@@ -7,7 +7,7 @@ from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlmodel import Session, col, select
 
 from llm_canary.storage.dialect import is_sqlite
-from llm_canary.storage.models.access import Installation
+from llm_canary.storage.models.installation import Installation
 
 
 def get_or_set(session: Session, key: str, value: str) -> str:

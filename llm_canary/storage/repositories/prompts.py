@@ -11,7 +11,7 @@ from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlalchemy.engine import Connection
 from sqlmodel import Session, select
 
-from llm_canary.storage.models.access import ServedPrompt
+from llm_canary.storage.models.installation import ServedPrompt
 
 
 class Served(NamedTuple):

@@ -2,11 +2,12 @@ from dataclasses import replace
 
 import pytest
 
-from llm_canary.api.app import ApiServices, create_api
+from llm_canary.api.app import create_api
 from llm_canary.clock import ManualClock
 from llm_canary.errors import NotFound
 from tests.rollout_views import every_state
 from tests.support.asgi import AsgiClient
+from tests.support.control import api_services
 
 
 class FakeRollouts:
@@ -46,15 +47,7 @@ def healthy():
 
 @pytest.fixture
 def services():
-    return ApiServices(
-        engine=None,
-        rollouts=FakeRollouts(),
-        reviews=None,
-        clock=ManualClock(),
-        status=healthy,
-        ready=lambda: None,
-        keys=lambda: (),
-    )
+    return api_services(None, ManualClock(), rollouts=FakeRollouts(), status=healthy)
 
 
 @pytest.fixture

@@ -5,6 +5,11 @@ import json
 import msgspec
 import pytest
 
+from llm_canary.access.gate import Gate
+from llm_canary.api.app import MODULES, create_api
+from llm_canary.api.deps import Needs
+from llm_canary.auth import AccessRole
+from llm_canary.clock import ManualClock
 from llm_canary.errors import Conflict, NotReady, StorageError
 from llm_canary.routing.table import KeyRef
 from tests.rollout_views import every_state, rollout
@@ -119,7 +124,22 @@ def test_what_nobody_expected_tells_its_type_and_no_secret(connect, services):
 @pytest.fixture
 def keyed(connect, monkeypatch):
     monkeypatch.setenv("OPS_KEY", "s3cret")
-    return connect(keys=lambda: (KeyRef(name="ops", secret="${OPS_KEY}"),))
+    monkeypatch.setenv("BOT_KEY", "b0t")
+    keys = (
+        KeyRef(name="ops", secret="${OPS_KEY}", role=AccessRole.OPERATOR),
+        KeyRef(name="bot", secret="${BOT_KEY}"),
+    )
+    return connect(gate=Gate(None, ManualClock(), lambda: keys))
+
+
+def test_the_key_of_an_app_steers_and_reads_nothing(keyed, services):
+    headers = {"authorization": "Bearer b0t"}
+
+    refused = keyed.post(HOLD, json={"reason": "a"}, headers=headers)
+
+    assert (refused.status_code, services.rollouts.acts) == (403, [])
+    assert "operator, admin may" in refused.json()["error"]["message"]
+    assert keyed.get("/api/v1/rollouts", headers=headers).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -189,3 +209,18 @@ def test_every_reference_of_the_description_leads_somewhere(connect):
 
 def test_there_is_no_page_that_loads_code_from_elsewhere(connect):
     assert [connect().get(path).status_code for path in ("/docs", "/redoc")] == [404, 404]
+
+
+def test_every_operation_says_who_may_use_it(services):
+    """Deny by default: an operation without a permission fails here before anybody can call it."""
+    for route in (route for module in MODULES for route in module.router.routes):
+        permissions = [
+            each.call.permission
+            for each in route.dependant.dependencies
+            if isinstance(each.call, Needs)
+        ]
+        assert len(permissions) == 1, route.path
+
+    app = create_api(services)
+    paths = [route.path for route in app.routes if hasattr(route, "path")]
+    assert (paths, len(app.routes)) == (["/openapi.json"], 1 + len(MODULES))

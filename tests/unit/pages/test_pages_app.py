@@ -1,42 +1,34 @@
 """The pages over HTTP: escaping, headers, polling, keys."""
 
-import base64
 import hashlib
 import re
 from types import SimpleNamespace
 
 import pytest
-from fastapi import FastAPI
 
+from llm_canary.auth import AccessRole
 from llm_canary.clock import ManualClock
-from llm_canary.errors import StorageError, Unauthorized
-from llm_canary.pages.app import add_pages
+from llm_canary.errors import StorageError
 from llm_canary.resources import resource_dir
+from llm_canary.routing.table import KeyRef
 from tests.rollout_views import NOW_S, every_state, rollout
-from tests.support.asgi import AsgiClient
+from tests.support.control import PASSWORD, Web
 
 
-class Site:
+class Pages(Web):
     """The pages over a list of views that a test may change."""
 
-    def __init__(self):
+    def __init__(self, folder):
         self.views = list(every_state())
-        self.clock = ManualClock(NOW_S)
-        self.status = dict
-        self.ready = lambda: None
-        self.authenticate = lambda _: None
         self.rollouts = SimpleNamespace(list=lambda: tuple(self.views))
-        app = FastAPI()
-        add_pages(app, self)
-        self.client = AsgiClient(app)
-
-    def get(self, path="/", **headers):
-        return self.client.get(path, headers=headers)
+        super().__init__(folder, clock=ManualClock(NOW_S), rollouts=self.rollouts)
 
 
 @pytest.fixture
-def site():
-    return Site()
+def site(tmp_path):
+    made = Pages(tmp_path)
+    yield made
+    made.close()
 
 
 def test_the_page_shows_every_rollout(site):
@@ -117,29 +109,128 @@ def test_a_database_in_trouble_is_said_and_not_shown_as_empty(site):
 
 
 @pytest.fixture
-def keyed(site):
-    def authenticate(key):
-        if key != "s3cret":
-            raise Unauthorized("this API key is unknown")
-        return "ops"
-
-    site.authenticate = authenticate
+def keyed(site, monkeypatch):
+    monkeypatch.setenv("OPS_KEY", "s3cret")
+    monkeypatch.setenv("BOT_KEY", "b0t")
+    site.keys = (
+        KeyRef(name="ops", secret="${OPS_KEY}", role=AccessRole.OPERATOR),
+        KeyRef(name="bot", secret="${BOT_KEY}"),
+    )
     return site
 
 
-@pytest.mark.parametrize("path", ["/", "/partials/rollouts"])
-def test_with_keys_a_browser_is_asked_for_one(keyed, path):
-    refused = keyed.get(path)
-    basic = base64.b64encode(b"anyone:s3cret").decode()
+def test_with_keys_a_visitor_has_to_log_in_and_comes_back_to_where_they_wanted(keyed):
+    sent = keyed.get("/?a=1")
 
-    assert (refused.status_code, refused.headers["www-authenticate"][:5]) == (401, "Basic")
-    assert keyed.get(path, authorization=f"Basic {basic}").status_code == 200
-    assert keyed.get(path, authorization="Bearer s3cret").status_code == 200
+    assert (sent.status_code, sent.headers["location"]) == (303, "/login?next=%2F%3Fa%3D1")
+    answer = keyed.post("/login", key="s3cret", next="/?a=1")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/?a=1")
+    keyed.cookie = answer.cookies["llm_canary_session"]
+    assert keyed.get("/").status_code == 200
 
 
-@pytest.mark.parametrize("header", ["Basic", "Basic %%%", "Basic gICA", "Digest s3cret"])
-def test_a_broken_authorization_is_no_key(keyed, header):
-    assert keyed.get(authorization=header).status_code == 401
+def test_a_fragment_sends_who_is_logged_out_to_the_login(keyed):
+    answer = keyed.get("/partials/rollouts", **{"hx-request": "true"})
+
+    assert (answer.status_code, answer.headers["hx-redirect"]) == (401, "/login")
+
+
+@pytest.mark.parametrize("key", ["", "wrong", "b0t"])
+def test_a_key_that_is_none_or_an_apps_opens_no_page(keyed, key):
+    answer = keyed.post("/login", key=key, name="ops", password="s3cret")
+
+    assert answer.status_code in {401, 403}
+    assert "set-cookie" not in answer.headers
+
+
+def test_a_session_ends_with_its_key(keyed, monkeypatch):
+    keyed.cookie = keyed.post("/login", key="s3cret").cookies["llm_canary_session"]
+    assert keyed.get("/").status_code == 200
+
+    monkeypatch.setenv("OPS_KEY", "an0ther")
+
+    assert keyed.get("/").status_code == 303
+
+
+def test_a_person_logs_in_and_out(site):
+    site.log_in("mara", "operator")
+    page = site.get("/").text
+    assert ">mara</summary>" in page
+
+    out = site.post("/logout", csrf=site.csrf())
+
+    assert (out.status_code, out.headers["location"]) == (303, "/login")
+    assert site.get("/").status_code == 303
+
+
+def test_a_reviewer_is_led_to_the_reviews_and_sees_no_rollout(site):
+    site.account("jon", "reviewer")
+    answer = site.post("/login", name="jon", password=PASSWORD)
+    site.cookie = answer.cookies["llm_canary_session"]
+
+    assert answer.headers["location"] == "/review"
+    assert site.get("/").status_code == 403
+    assert site.views[0].name not in site.get("/").text
+
+
+@pytest.mark.parametrize(
+    "target", ["//evil.example", "https://evil.example", "/\\evil.example", "x"]
+)
+def test_a_login_leads_nowhere_else(site, target):
+    site.account("mara", "admin")
+
+    answer = site.post("/login", name="mara", password=PASSWORD, next=target)
+
+    assert answer.headers["location"] == "/"
+
+
+def test_a_form_of_another_site_changes_nothing(site):
+    site.log_in("mara", "operator")
+    token = site.csrf()
+
+    assert site.post("/logout").status_code == 403
+    assert site.post("/logout", csrf="0" * 64).status_code == 403
+    strange = {"cookie": f"llm_canary_session={site.cookie}", "x-csrf-token": token}
+    for header in ({"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}):
+        answer = site.client.post("/logout", headers={**strange, **header})
+        assert answer.status_code == 403
+    assert site.get("/").status_code == 200
+
+
+def test_five_wrong_passwords_lock_an_account_for_a_while_and_tell_nothing(site):
+    site.account("mara", "admin")
+    texts = {site.post("/login", name="mara", password="wrong").text for _ in range(6)}
+
+    right = site.post("/login", name="mara", password=PASSWORD)
+    site.clock.advance(3.0)
+
+    assert len(texts) == 1
+    assert right.status_code == 401
+    assert site.post("/login", name="nobody", password="wrong").status_code == 401
+    assert site.post("/login", name="mara", password=PASSWORD).status_code == 303
+
+
+def test_a_session_ends_after_two_idle_hours_and_with_its_account(site):
+    site.account("ann", "admin")
+    site.log_in("mara", "operator")
+    site.clock.advance(3_600.0)
+    assert site.get("/").status_code == 200
+    site.gate.accounts.set_disabled("mara", is_disabled=True)
+    assert site.get("/").status_code == 303
+
+    site.log_in("ann")
+    site.clock.advance(7_201.0)
+    assert site.get("/").status_code == 303
+
+
+def test_every_page_says_who_may_see_it(site):
+    """A route that `Site` did not register has no rule; only static files and the document are free."""
+    registered = {path for _, path in site.site.rules}
+    known = {route.path for route in site.app.routes if hasattr(route, "methods")}
+
+    assert known - registered == {"/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"}
+    public = {path for (_, path), permission in site.site.rules.items() if permission is None}
+    assert public == {"/login"}
 
 
 def test_htmx_is_the_file_that_the_readme_names():

@@ -1,0 +1,1 @@
+"""Who is calling: accounts, browser sessions, and the record of what they did."""

@@ -1,0 +1,166 @@
+"""Finds out who calls: by API key, by the cookie of a browser, or because only this machine may."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import NamedTuple
+
+from sqlalchemy.engine import Engine
+
+from llm_canary.access.accounts import Accounts, principal_of
+from llm_canary.auth import LOCAL, Principal, PrincipalKind
+from llm_canary.clock import Clock, utc
+from llm_canary.config.secrets import resolve
+from llm_canary.errors import ConfigError, Unauthorized
+from llm_canary.routing.table import KeyRef
+from llm_canary.storage.engine import read_session, write_session
+from llm_canary.storage.repositories import access as rows
+from llm_canary.storage.repositories.access import AccountRecord, SessionRecord
+
+SESSION_S = 12 * 3_600.0
+_IDLE_S = 2 * 3_600.0
+_TOUCH_EVERY_S = 60.0
+
+
+class Viewer(NamedTuple):
+    """Who looks at a page; `csrf` has to come back with everything that they change."""
+
+    principal: Principal
+    csrf: str
+    expires_s: float | None  # None: nobody had to log in
+
+
+class Gate:
+    """Authenticates; what is allowed then is the principal's role's affair."""
+
+    def __init__(self, engine: Engine, clock: Clock, keys: Callable[[], Sequence[KeyRef]]) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._keys = keys
+        self.accounts = Accounts(engine, clock)
+        # Where nobody logs in: known to our own pages only, new with every start.
+        self._local_csrf = secrets.token_urlsafe(32)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody has to show who they are: no key and no account exists."""
+        return not self._keys() and not self.accounts.any()
+
+    def of_key(self, key: str | None) -> Principal:
+        """Return whose key it is; raise Unauthorized. Without keys, whoever is on this machine."""
+        configured = self._keys()
+        if not configured:
+            return LOCAL
+        if key is None:
+            raise Unauthorized("no API key was sent; send one as `Authorization: Bearer KEY`")
+        found = None
+        for known in configured:
+            # Every key is compared, so that the time tells nothing about which one was close.
+            if hmac.compare_digest(_secret(known), key.encode(errors="surrogatepass")):
+                found = known
+        if found is None:
+            raise Unauthorized("this API key is not one of the server's `keys:`")
+        return _of_configured(found)
+
+    def log_in(self, name: str, password: str) -> tuple[str, Principal]:
+        """Return the token of a new session; raise Unauthorized."""
+        account = self.accounts.check(name, password)
+        return self.open_session(account), principal_of(account)
+
+    def log_in_by_key(self, key: str) -> tuple[str, Principal]:
+        """Return the token of a new session as the API key; raise Unauthorized."""
+        if not self._keys():
+            raise Unauthorized("no API key is configured; log in with a name and a password")
+        principal = self.of_key(key)
+        return self._open(None, principal.name, _proof(key)), principal
+
+    def open_session(self, account: AccountRecord) -> str:
+        """Return the token of a new session of somebody who has shown who they are."""
+        return self._open(account.id, None, None)
+
+    def log_out(self, token: str) -> None:
+        """End the session."""
+        with write_session(self._engine) as session:
+            rows.drop_web_session(session, _hash(token))
+
+    def viewer(self, token: str | None) -> Viewer | None:
+        """Return who has the cookie; None when they have to log in."""
+        if token is None:
+            return Viewer(LOCAL, self._local_csrf, None) if self.is_open else None
+        now_s = self._clock.now_s()
+        with read_session(self._engine) as session:
+            found = rows.web_session_of(session, _hash(token))
+            account = None
+            if found is not None and found.account_id is not None:
+                account = rows.account_of(session, found.account_id)
+        principal = None if found is None else self._principal(found, account, now_s)
+        if found is None or principal is None:
+            return Viewer(LOCAL, self._local_csrf, None) if self.is_open else None
+        if now_s - found.seen_at.timestamp() >= _TOUCH_EVERY_S:
+            with write_session(self._engine) as session:
+                rows.touch_web_session(session, found.token_hash, utc(now_s))
+        return Viewer(principal, csrf_of(token), found.expires_at.timestamp())
+
+    def _principal(
+        self, found: SessionRecord, account: AccountRecord | None, now_s: float
+    ) -> Principal | None:
+        is_idle = now_s - found.seen_at.timestamp() > _IDLE_S
+        if is_idle or found.expires_at.timestamp() <= now_s:
+            return None
+        if account is not None:
+            return None if account.disabled_at is not None else principal_of(account)
+        for known in self._keys():
+            if known.name == found.key_name and found.key_proof == _proof_of(known):
+                return _of_configured(known)
+        return None
+
+    def _open(self, account_id: str | None, key_name: str | None, proof: str | None) -> str:
+        token, now = secrets.token_urlsafe(32), utc(self._clock.now_s())
+        record = SessionRecord(
+            token_hash=_hash(token),
+            account_id=account_id,
+            key_name=key_name,
+            key_proof=proof,
+            created_at=now,
+            seen_at=now,
+            expires_at=now + timedelta(seconds=SESSION_S),
+        )
+        with write_session(self._engine) as session:
+            rows.drop_expired_web_sessions(session, now)
+            rows.add_web_session(session, record)
+        return token
+
+
+def csrf_of(token: str) -> str:
+    """Return what a session's forms have to send back: a page of another site cannot know it."""
+    return hmac.new(token.encode(), b"csrf", hashlib.sha256).hexdigest()
+
+
+def _of_configured(key: KeyRef) -> Principal:
+    return Principal(name=key.name, role=key.role, kind=PrincipalKind.KEY)
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
+
+
+def _proof(key: str) -> str:
+    return _hash(f"session of key\0{key}")
+
+
+def _proof_of(key: KeyRef) -> str | None:
+    try:
+        return _proof(resolve(key.secret))
+    except ConfigError:
+        return None
+
+
+def _secret(key: KeyRef) -> bytes:
+    try:
+        return resolve(key.secret).encode()
+    except ConfigError as error:
+        raise Unauthorized(f"key {key.name!r} cannot be checked: {error.message}") from error

@@ -1,0 +1,94 @@
+"""Who may do what: roles, permissions, and the form and hash of API keys. Pure; no storage here."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from enum import StrEnum
+
+import msgspec
+
+from llm_canary.errors import Forbidden
+
+KEY_BEGINS = "lc_"
+SHOWN_CHARS = 11  # of a key: what begins every key, and eight characters that tell them apart
+
+
+class AccessRole(StrEnum):
+    """What a key or a person is for."""
+
+    APP = "app"
+    REVIEWER = "reviewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+
+class Permission(StrEnum):
+    """What an endpoint or page asks for."""
+
+    SERVE = "serve"  # send requests, feedback and outcomes through the gateway
+    REVIEW = "review"  # grade answers; sees neither arm nor judge
+    READ = "read"  # see rollouts, decisions, answers and settings
+    OPERATE = "operate"  # change rollouts, adjudicate, freeze datasets
+    ADMINISTER = "administer"  # keys, accounts, audit
+
+
+_MAY: dict[AccessRole, frozenset[Permission]] = {
+    AccessRole.APP: frozenset({Permission.SERVE}),
+    AccessRole.REVIEWER: frozenset({Permission.REVIEW}),
+    AccessRole.OPERATOR: frozenset(Permission) - {Permission.ADMINISTER},
+    AccessRole.ADMIN: frozenset(Permission),
+}
+
+
+class PrincipalKind(StrEnum):
+    """How somebody has shown who they are."""
+
+    LOCAL = "local"  # nobody had to: only this machine may call
+    PERSON = "person"
+    KEY = "key"
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """Who acts; `routes` None = every route."""
+
+    name: str
+    role: AccessRole
+    kind: PrincipalKind
+    routes: tuple[str, ...] | None = None
+
+    def may(self, permission: Permission) -> bool:
+        """Say whether the role allows it."""
+        return permission in _MAY[self.role]
+
+    def require(self, permission: Permission) -> None:
+        """Raise Forbidden unless the role allows it."""
+        if not self.may(permission):
+            able = ", ".join(role for role in AccessRole if permission in _MAY[role])
+            raise Forbidden(
+                f"{self.name!r} has the role {self.role}, which may not {permission}; {able} may"
+            )
+
+
+LOCAL = Principal(name="local", role=AccessRole.ADMIN, kind=PrincipalKind.LOCAL)
+
+
+def may(role: AccessRole, permission: Permission) -> bool:
+    """Say whether the role allows it."""
+    return permission in _MAY[role]
+
+
+def key_text(identity: str, secret: str) -> str:
+    """Return the text of a key: `lc_`, eight characters that are shown, and the secret."""
+    return f"{KEY_BEGINS}{identity[:8]}_{secret}"
+
+
+def shown_part(key: str) -> str:
+    """Return what may be shown of a key."""
+    return key[:SHOWN_CHARS]
+
+
+def key_hash(server_secret: bytes, key: str) -> str:
+    """Return the HMAC-SHA256 of a key: what is stored, useless without the server's secret."""
+    text = key.encode(errors="surrogatepass")
+    return hmac.new(server_secret, text, hashlib.sha256).hexdigest()

@@ -1,0 +1,132 @@
+"""The API and the pages over a database, without the server around them."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import uvicorn
+from argon2 import PasswordHasher
+from fastapi import FastAPI
+from sqlalchemy.engine import Engine
+
+from llm_canary.access.accounts import Accounts
+from llm_canary.access.audit import Audit
+from llm_canary.access.gate import Gate
+from llm_canary.api.services import ApiServices
+from llm_canary.auth import AccessRole
+from llm_canary.clock import Clock, ManualClock
+from llm_canary.pages.app import add_pages
+from llm_canary.pages.services import PageServices
+from llm_canary.pages.visit import COOKIE
+from llm_canary.storage import migrate
+from llm_canary.storage.engine import make_engine
+from tests.support.asgi import AsgiClient
+from tests.support.server import free_port
+
+QUICK_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+PASSWORD = "correct horse battery"
+
+
+def api_services(engine: Engine | None, clock: Clock, **changes: Any) -> ApiServices:
+    facts: dict[str, Any] = {
+        "engine": engine,
+        "rollouts": None,
+        "reviews": None,
+        "gate": Gate(engine, clock, tuple),
+        "audit": SimpleNamespace(note=lambda *_: None)
+        if engine is None
+        else Audit(engine, clock, via="api"),
+        "clock": clock,
+        "status": dict,
+        "ready": lambda: None,
+    }
+    return ApiServices(**(facts | changes))
+
+
+class Web:
+    """The pages over a database of their own, or over `engine`; `services` may be given in part."""
+
+    def __init__(self, folder: Path, *, engine: Engine | None = None, **services: Any) -> None:
+        self._own = engine is None
+        self.engine = engine or make_engine(f"sqlite:///{folder}/web.db")
+        if self._own:
+            migrate.upgrade(self.engine)
+        self.clock = services.pop("clock", None) or ManualClock()
+        self.keys: tuple[Any, ...] = ()
+        self.gate = Gate(self.engine, self.clock, lambda: self.keys)
+        self.gate.accounts = Accounts(self.engine, self.clock, QUICK_HASHER)
+        facts: dict[str, Any] = {
+            "engine": self.engine,
+            "rollouts": SimpleNamespace(list=tuple),
+            "reviews": None,
+            "gate": self.gate,
+            "audit": Audit(self.engine, self.clock, via="web"),
+            "clock": self.clock,
+            "config": lambda: None,
+            "status": dict,
+            "ready": lambda: None,
+        }
+        self.app = FastAPI()
+        self.site = add_pages(self.app, PageServices(**(facts | services)))
+        self.client = AsgiClient(self.app)
+        self.cookie: str | None = None
+
+    def account(self, name: str, role: str) -> None:
+        self.gate.accounts.create(name, AccessRole(role), password=PASSWORD, by="test")
+
+    def log_in(self, name: str, role: str | None = None) -> None:
+        """Log in; make the account first where a role is given."""
+        if role is not None:
+            self.account(name, role)
+        answer = self.post("/login", name=name, password=PASSWORD)
+        assert answer.status_code == 303, answer.text
+        self.cookie = answer.cookies[COOKIE]
+
+    def get(self, path: str = "/", **headers: str) -> httpx.Response:
+        return self.client.get(path, headers={**self._cookies(), **headers})
+
+    def csrf(self, path: str = "/") -> str:
+        found = re.search(r'"x-csrf-token": "([\w-]+)"', self.get(path).text)
+        assert found is not None, f"no token on {path}"
+        return found[1]
+
+    def post(self, path: str, *, csrf: str = "", htmx: bool = False, **form: str) -> httpx.Response:
+        headers = {"content-type": "application/x-www-form-urlencoded", **self._cookies()}
+        if csrf:
+            headers["x-csrf-token"] = csrf
+        if htmx:
+            headers["hx-request"] = "true"
+        return self.client.post(path, content=urlencode(form), headers=headers)
+
+    @contextmanager
+    def served(self) -> Iterator[str]:
+        """Serve the pages on a port of this machine; `url` is where."""
+        port = free_port()
+        config = uvicorn.Config(self.app, port=port, log_level="warning", ws="none")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        while not server.started:
+            time.sleep(0.02)
+        self.url = f"http://127.0.0.1:{port}/"
+        try:
+            yield self.url
+        finally:
+            server.should_exit = True
+            thread.join(10)
+
+    def _cookies(self) -> dict[str, str]:
+        return {} if self.cookie is None else {"cookie": f"{COOKIE}={self.cookie}"}
+
+    def close(self) -> None:
+        if self._own:
+            self.engine.dispose()
