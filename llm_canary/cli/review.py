@@ -52,7 +52,10 @@ def import_(*, file: Path, rubric: str, as_json: bool) -> None:
     if as_json:
         print_json(facts)
     else:
-        print_lines([f"stored {count} labels and {reviews} reviews of {len(labels.items)} answers"])
+        what = " and ".join(
+            [*([f"{count} labels"] if other else []), *([f"{reviews} reviews"] if live else [])]
+        )
+        print_lines([f"stored {what} of {len(labels.items)} answers"])
 
 
 @review.command()

@@ -3,7 +3,7 @@
 import pytest
 
 from llm_canary.config.load import load
-from llm_canary.demo.project import ORDERS, SUPPORT, ModelServer, arms, write_project
+from llm_canary.demo.project import FACTS, ORDERS, SUPPORT, ModelServer, arms, write_project
 
 SERVER = ModelServer("http://127.0.0.1:9/v1", "tiny")
 
@@ -20,7 +20,7 @@ def test_the_file_loads_and_both_rollouts_follow_the_compressed_plan(tmp_path):
     config = loaded(tmp_path)
 
     plan = config.plans["minutes"]
-    assert {spec.route for spec in config.rollouts.values()} == {ORDERS, SUPPORT}
+    assert {spec.route for spec in config.rollouts.values()} == {ORDERS, SUPPORT, FACTS}
     assert {spec.plan.name for spec in config.rollouts.values()} == {plan.name}
     measured = [stage for stage in plan.stages if stage.is_measured]
     assert [stage.share for stage in measured] == [0.10, 0.25, 0.50]
@@ -37,6 +37,8 @@ def test_the_arms_differ_in_nothing_but_the_one_fault_under_test():
     del without["response_format"]
     assert orders.canary == {**orders.control, "params": without}
     assert support.canary == {**support.control, "prompt": "support/v13"}
+    facts = both[FACTS]
+    assert facts.canary == {**facts.control, "prompt": "facts/v2"}
 
 
 def test_the_canarys_prompt_is_much_shorter_and_states_the_same_facts(tmp_path):

@@ -49,8 +49,12 @@ def test_the_votes_cannot_depend_on_the_arm():
 @pytest.mark.parametrize(
     ("variation", "expected"),
     [
-        pytest.param({}, ["rolled_back", "finished"], id="worse-goes-back-cheaper-goes-on"),
-        pytest.param({"swap": True}, ["finished", "rolled_back"], id="swap-reverses-both"),
+        pytest.param(
+            {}, ["rolled_back", "finished", "rolled_back"], id="worse-goes-back-cheaper-goes-on"
+        ),
+        pytest.param(
+            {"swap": True}, ["finished", "rolled_back", "finished"], id="swap-reverses-both"
+        ),
     ],
 )
 def test_each_act_has_one_right_end(variation, expected):
