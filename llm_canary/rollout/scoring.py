@@ -22,7 +22,7 @@ from llm_canary.metrics.accumulate import Response, Settings, enter, look, matur
 from llm_canary.metrics.builtin import has_failed
 from llm_canary.metrics.graded import rubric_metric
 from llm_canary.metrics.spec import MetricSpec, ResponseFacts
-from llm_canary.metrics.state import Rollup, UnitState
+from llm_canary.metrics.state import Rollup, SampleCounts, UnitState
 from llm_canary.rollout.drawing import Drawing
 from llm_canary.rollout.forget import is_closed
 from llm_canary.rollout.graded import RubricScores
@@ -142,7 +142,7 @@ class _Batch:
         outcomes = self._outcomes(tasks, rows)
         session = self._repository.session
         drawing = Drawing(self._record, rollup, judgement_nanousd=mean_nanousd(session))
-        outcomes |= self._grades(tasks, rows)
+        outcomes |= self._grades(tasks, rows, rollup)
         for task in tasks:
             if task in self._postponed:
                 continue
@@ -213,7 +213,7 @@ class _Batch:
         self._done.append(task)
 
     def _grades(
-        self, tasks: list[Task], rows: dict[str, Any]
+        self, tasks: list[Task], rows: dict[str, Any], rollup: Rollup
     ) -> dict[tuple[str, str], dict[str, float]]:
         """Return, per drawn answer whose window has closed, its one number; put off the others."""
         due: dict[str, list[Task]] = defaultdict(list)
@@ -221,17 +221,19 @@ class _Batch:
             if task.what in self._rubrics and task.inference_id in rows:
                 due[task.what].append(task)
         result: dict[tuple[str, str], dict[str, float]] = {}
-        before_s = self._now_s - self._now_s % self._settings.bucket_s
         session, later = self._repository.session, []
         for what, own in due.items():
             name = self._rubrics[what]
-            scores = RubricScores(
-                session, self._record.id, name, self._grading[name], self._now_s
-            ).of(own, before_s)
+            counts = rollup.totals.sampling.setdefault(name, SampleCounts())
+            rubric = RubricScores(
+                session, self._record.id, name, self._grading[name], counts.replies
+            )
+            scores = rubric.of(own, self._now_s)
             result |= {(name, what): found for name, found in scores.outcomes.items()}
-            if scores.postponed:
-                self._postponed |= set(own)
-                later += scores.postponed
+            self._postponed |= scores.postponed
+            later += [
+                msgspec.structs.replace(each, due_s=scores.again_s) for each in scores.postponed
+            ]
         self._repository.put_off(later)
         return result
 

@@ -93,6 +93,23 @@ def test_a_canary_that_is_worse_by_the_margin_is_not_promoted(tmp_path: Path) ->
         assert made.view.state in {"rolled_back", "held"}
 
 
+def test_once_people_stop_the_judge_does_not_speak_alone(tmp_path: Path) -> None:
+    """The judge over-rates a worse canary; people correct it for fifty seconds and no longer."""
+    with world(
+        tmp_path,
+        answers("control", right=0.8, misjudged=0.06),
+        answers("canary", right=0.68, wrongly_met=0.35),
+    ) as made:
+        made.live(50, 30, until=is_over(made))
+        made.live(1_500, 30, until=is_over(made), people=False)
+        shown = {each.metric: each for each in made.view.comparisons}
+
+        assert made.view.state == "held"
+        assert any("answers that they were asked about last" in r for r in made.view.reasons)
+        # Nothing that nobody corrected was scored: the judge saw many more answers.
+        assert shown["rubric:helpful"].n_canary < 0.3 * sum(made.view.grading[0].judged)
+
+
 def test_without_people_nothing_is_promoted_and_the_reason_says_so(tmp_path: Path) -> None:
     with world(tmp_path, answers("control", right=0.8), answers("canary", right=0.8)) as made:
         made.live(700, 40, until=is_over(made), people=False)

@@ -96,10 +96,35 @@ def sample_facts(session: Session, rollout_id: str, rubric_id: str, now: datetim
     return SampleFacts(arms, targeted, dict(judges), dict(models))
 
 
+def replies_between(
+    session: Session, rollout_id: str, rubric_id: str, since: datetime, until: datetime
+) -> list[tuple[datetime, bool]]:
+    """Return when the windows closed of the answers that people were asked about by chance.
+
+    From `since`, before `until`, ascending; and whether people had graded them by then.
+    """
+    closes_at = col(Sample.closes_at)
+    in_time = col(Sample.human_score).is_not(None) & (col(Sample.reviewed_at) <= closes_at)
+    query = (
+        select(closes_at, case((in_time, 1), else_=0))
+        .where(
+            col(Sample.rollout_id) == rollout_id,
+            col(Sample.rubric_id) == rubric_id,
+            col(Sample.review_stream) == Stream.PROBABILITY.value,
+            col(Sample.review_state).is_not(None),
+            closes_at >= since,
+            closes_at < until,
+        )
+        .order_by(closes_at)
+    )
+    return [(at, bool(answered)) for at, answered in session.execute(query)]
+
+
 def label_moments(session: Session, judge_id: str, before: datetime) -> CrossMoments:
     """Return the sums over answers that both a judge version (x) and people (y) have graded.
 
-    Of those that people were asked about by chance and have answered before `before`.
+    Of those that people were asked about by chance and whose windows closed before `before`: an
+    answer that is scored later has no part in its own prediction.
     """
     judge, human = col(Sample.judge_score), col(Sample.human_score)
     query = select(
@@ -116,6 +141,7 @@ def label_moments(session: Session, judge_id: str, before: datetime) -> CrossMom
         judge.is_not(None),
         human.is_not(None),
         col(Sample.reviewed_at) < before,
+        col(Sample.closes_at) < before,
     )
     n, *sums = session.execute(query).one()
     return CrossMoments(int(n), *(float(value or 0.0) for value in sums))

@@ -78,6 +78,7 @@ class Graded(NamedTuple):
     judge_score: float | None
     human_score: float | None  # None: not asked by the probability stream, or nobody answered
     review_rate: float
+    closes_at: datetime
 
 
 def add_samples(
@@ -299,6 +300,7 @@ def graded(session: Session, inference_ids: Collection[str], rubric_id: str) -> 
             row.judge_score,
             row.human_score if _counts(row) else None,
             row.review_rate,
+            row.closes_at,
         )
         for row in session.execute(query)
     }
