@@ -6,8 +6,9 @@ review an answer; a page can only ask.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from sqlalchemy.engine import Engine
@@ -19,7 +20,7 @@ from llm_canary.errors import Conflict, DataError, NotFound
 from llm_canary.judging.labels import HumanLabel, Labelled, people_grades
 from llm_canary.judging.material import recorded_sample
 from llm_canary.rubric.checks import Checks
-from llm_canary.rubric.grades import grade, score
+from llm_canary.rubric.grades import Score, grade, score
 from llm_canary.rubric.keep import restore
 from llm_canary.rubric.load import LoadedRubric
 from llm_canary.rubric.prompt import CANNOT_ASSESS
@@ -33,6 +34,7 @@ from llm_canary.storage.repositories.samples import texts
 
 LEASE_S = 900.0
 GOLD_RATE = 0.05
+_PAIR = 2
 _RACES = 5  # lost in a row, after which the queue is called busy
 
 
@@ -302,19 +304,29 @@ def _human(
     rubric: LoadedRubric,
     labelled: Mapping[str, Mapping[str, Any]],
 ) -> tuple[float | None, bool | None]:
-    """Return score and verdict of what most of the reviewers say."""
+    """Return score and verdict of what most of the reviewers say.
+
+    The points of two are the mean of both: where they are divided there is no majority, and without
+    any points just the hard answers would count as unanswered.
+    """
     sample = _material(session, inference_id)
     if sample is None or not labelled:
         return None, None
-    labels = tuple(
-        HumanLabel(reviewer, criterion, label)
-        for reviewer, given in labelled.items()
-        for criterion, label in given.items()
-    )
     checks = Checks(rubric.rubric, rubric.schemas)
-    grades = people_grades(Labelled(sample, labels), rubric.rubric, checks)
-    found = score(rubric.rubric, grades)
-    return found.value, found.passed
+
+    def said(names: Iterable[str]) -> Score:
+        labels = tuple(
+            HumanLabel(name, criterion, label)
+            for name in names
+            for criterion, label in labelled[name].items()
+        )
+        return score(rubric.rubric, people_grades(Labelled(sample, labels), rubric.rubric, checks))
+
+    together = said(labelled)
+    if len(labelled) != _PAIR:
+        return together.value, together.passed
+    alone = [value for name in labelled if (value := said([name]).value) is not None]
+    return fmean(alone) if alone else None, together.passed
 
 
 def _lost(sample_id: str) -> Conflict:

@@ -15,6 +15,7 @@ from llm_canary.clock import ManualClock, utc
 from llm_canary.errors import Conflict, DataError, NotFound
 from llm_canary.review.queue import ReviewQueue, Submission
 from llm_canary.storage.engine import read_session, write_session
+from llm_canary.storage.repositories.sample_facts import sample_facts
 from llm_canary.storage.repositories.samples import NewSample, add_samples
 from tests.integration.test_judge_worker import CLOCK_S, TEXT, OddJudge, fill, worker_of
 from tests.support.asgi import AsgiClient
@@ -166,6 +167,45 @@ def test_the_human_score_is_what_most_people_say(engine: Engine) -> None:
         own.submit(item.sample_id, reviewer, item.token, Submission({"helps": label}))
 
     assert state_of(engine, sample) == ("done", 0.0, False)
+
+
+def test_the_points_of_two_who_are_divided_are_the_mean(engine: Engine) -> None:
+    [sample] = ask(engine, 1, wanted=2)
+    own = queue_of(engine)
+    for reviewer, label in (("mara", "met"), ("jon", "unmet")):
+        item = own.claim("helpful", reviewer)
+        assert item is not None
+        own.submit(item.sample_id, reviewer, item.token, Submission({"helps": label}))
+
+    assert state_of(engine, sample)[:2] == ("done", 0.5)
+
+
+def test_a_review_without_points_is_no_answer_until_another_gives_some(engine: Engine) -> None:
+    ids = ask(engine, 3, wanted=2)
+    clock = ManualClock(CLOCK_S)
+    worker = worker_of(engine, OddJudge(), clock)
+    while worker.step():
+        pass
+    worker.close()
+    own = queue_of(engine, clock)
+
+    def answered() -> int:
+        with read_session(engine) as session:
+            facts = sample_facts(session, "r", "helpful", utc(CLOCK_S + 10 * 86_400))
+        return facts.arms["canary"].answered
+
+    for _ in ids:
+        item = own.claim("helpful", "mara")
+        assert item is not None
+        own.submit(item.sample_id, "mara", item.token, Submission({"helps": "cannot_assess"}))
+    assert answered() == 0
+
+    own.record([(ids[0], "jon", MET)])
+    assert answered() == 1
+
+    clock.advance(2 * 86_400)  # its window has closed
+    own.record([(ids[1], "jon", MET)])
+    assert answered() == 1
 
 
 def test_a_person_s_later_review_is_a_revision_that_counts(engine: Engine) -> None:

@@ -233,10 +233,13 @@ def set_human(
     state: str,
     at: datetime | None,
 ) -> None:
-    """Note on the sample what people have come to, and where the item stands."""
-    sample.human_score, sample.human_passed, sample.review_state = score, passed, state
-    if sample.reviewed_at is None:
+    """Note on the sample what people have come to, and where the item stands.
+
+    `reviewed_at` is when there were points first, or the last review while there are none.
+    """
+    if sample.reviewed_at is None or sample.human_score is None:
         sample.reviewed_at = at
+    sample.human_score, sample.human_passed, sample.review_state = score, passed, state
     session.add(sample)
 
 

@@ -39,7 +39,7 @@ class ArmSamples(NamedTuple):
     graded: int = 0
     labelled: int = 0  # by people, for whatever reason they were asked
     asked: int = 0  # people, by chance, about a graded answer whose window has closed
-    answered: int = 0  # of these, in time
+    answered: int = 0  # of these, in time and with points
 
 
 class SampleFacts(NamedTuple):
@@ -58,7 +58,8 @@ def sample_facts(session: Session, rollout_id: str, rubric_id: str, now: datetim
         & col(Sample.judge_score).is_not(None)
         & (col(Sample.closes_at) <= now)
     )
-    in_time = is_asked & (col(Sample.reviewed_at) <= col(Sample.closes_at))
+    has_points = col(Sample.human_score).is_not(None)
+    in_time = is_asked & has_points & (col(Sample.reviewed_at) <= col(Sample.closes_at))
     keys = (
         col(Sample.arm),
         col(Sample.stream),
