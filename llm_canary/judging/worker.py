@@ -183,7 +183,8 @@ class JudgeWorker:
             for each in own:
                 sample = _sample(each, known.get(each.inference_id))
                 if sample is None:
-                    done.append(_failed(each, kit.version, "its text is not kept any more"))
+                    why = "its text is not kept any more"
+                    done.append(_failed(each, kit.version, why)._replace(is_unreadable=True))
                 else:
                     samples[sample.id] = each
                     ready.append(sample)

@@ -257,6 +257,7 @@ def test_gold_looks_like_any_other_and_measures_the_reviewer(engine: Engine) -> 
     gold, _ = ask(engine, 2)
     clock = ManualClock(CLOCK_S)
     own = ReviewQueue(engine, clock, gold_rate=1.0)
+    own.record([(gold, "lead", MET)])
     own.make_gold(gold, {"helps": "met"}, by="lead", rationale="it names the town")
     item = own.claim("helpful", "mara")
     assert item is not None
@@ -264,7 +265,7 @@ def test_gold_looks_like_any_other_and_measures_the_reviewer(engine: Engine) -> 
     own.submit(gold, "mara", item.token, Submission({"helps": "unmet"}, seconds_active=12.0))
 
     client = AsgiClient(create_api(services(engine, own, clock)))
-    [mara] = client.get("/api/v1/reviews/reviewers").json()
+    _, mara = client.get("/api/v1/reviews/reviewers").json()
     assert mara == {
         "reviewer": "mara",
         "reviews": 1,
@@ -272,7 +273,9 @@ def test_gold_looks_like_any_other_and_measures_the_reviewer(engine: Engine) -> 
         "gold_accuracy": 0.0,
         "median_seconds": 12.0,
     }
-    assert state_of(engine, gold)[1] is None  # a test of the reviewer, no grade of the answer
+    assert state_of(engine, gold) == ("done", 1.0, True)  # a test of the reviewer, no grade
+    with pytest.raises(Conflict):
+        own.submit(gold, "mara", item.token, MET)  # who knows that it was gold knows the answer
 
 
 def services(engine: Engine, own: ReviewQueue, clock: ManualClock) -> ApiServices:

@@ -68,6 +68,7 @@ class Saved(NamedTuple):
     state: SampleState
     judgement: Mapping[str, Any]
     wants_review: bool = False  # the judge was in doubt
+    is_unreadable: bool = False  # by people either
 
 
 class Graded(NamedTuple):
@@ -200,6 +201,14 @@ def save(session: Session, results: Sequence[Saved], at: datetime) -> list[Saved
         for each in kept
     ]
     session.execute(update(Sample), ends)
+    unreadable = [each.claimed.id for each in kept if each.is_unreadable]
+    if unreadable:
+        session.execute(
+            update(Sample)
+            .where(col(Sample.id).in_(unreadable), col(Sample.review_state) == OPEN)
+            .values(review_state=None)
+            .execution_options(synchronize_session=False)
+        )
     doubted = [each.claimed.id for each in kept if each.wants_review]
     if doubted:
         session.execute(

@@ -82,8 +82,11 @@ class ScoringRepository:
     def inferences(self, ids: Collection[str]) -> dict[str, Any]:
         """Return the rows (attributes as in `_READ`, and `has_text`) of the ids that exist."""
         columns = [getattr(Inference, name) for name in _READ]
+        request = col(Inference.request_text)
+        # A request that was cut is JSON without an end, which neither judge nor people can read.
+        is_whole = request.like("%]") | request.like('%"')
         has_text = (
-            col(Inference.request_text).is_not(None) & col(Inference.response_text).is_not(None)
+            request.is_not(None) & is_whole & col(Inference.response_text).is_not(None)
         ).label("has_text")
         query = select(*[*columns, has_text]).where(col(Inference.id).in_(ids))
         return {row.id: row for row in self.session.exec(query)}
