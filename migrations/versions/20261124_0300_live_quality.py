@@ -32,6 +32,7 @@ def upgrade() -> None:
         sa.Column("spent_nanousd", sa.BigInteger(), nullable=False),
         sa.Column("dearest_nanousd", sa.BigInteger(), nullable=False),
         sa.Column("judged", sa.Integer(), nullable=False),
+        sa.Column("calls", sa.Integer(), nullable=False),
         sa.Column("unknown_cost", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("day", name="pk_judging_day"),
     )

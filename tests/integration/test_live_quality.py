@@ -260,7 +260,7 @@ def test_fewer_are_drawn_of_both_arms_where_the_money_pays_for_fewer(tmp_path: P
         with write_session(made.engine) as session:
             settle(
                 session, day_of(utc(made.clock.now_s())), reserved_nanousd=0,
-                spent_nanousd=1_000_000, dearest_nanousd=1_000_000, judged=1, unknown_cost=0,
+                spent_nanousd=1_000_000, dearest_nanousd=1_000_000, judged=1, calls=1, unknown_cost=0,
             )  # fmt: skip
         for _ in range(60):
             made.step(600, 10.0, tick=False)

@@ -171,8 +171,9 @@ class JudgingDay(SQLModel, table=True):
     reserved_nanousd: int = Field(default=0, sa_type=BigInteger)
     spent_nanousd: int = Field(default=0, sa_type=BigInteger)
     dearest_nanousd: int = Field(default=0, sa_type=BigInteger)
-    judged: int = 0
-    unknown_cost: int = 0
+    judged: int = 0  # answers
+    calls: int = 0
+    unknown_cost: int = 0  # of these
 
 
 class ReviewSeat(SQLModel, table=True):
