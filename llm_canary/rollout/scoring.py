@@ -157,7 +157,7 @@ class _Batch:
             else:
                 known = outcomes.get((task.inference_id, task.what), {})
                 self._mature(task, row, rollup, unit, known)
-                drawing.seek(row, task.what, known.get(task.what))
+                drawing.seek(row, task, known.get(task.what))
         count_late(self._repository, rollup.totals, self._record, self._now_s)
         look(rollup, self._specs, self._now_s)
         self._repository.save(self._record.id, rollup, units)
@@ -182,8 +182,13 @@ class _Batch:
                 return
         self._done.append(task)
         if enter(rollup, unit, response, self._specs, self._settings):
-            self._followers += self._later(row)
-            drawing.note(row, response.facts)
+            chances = tuple(drawing.note(row, response.facts).items())
+            self._followers += [
+                msgspec.structs.replace(each, rates=chances)
+                if drawing.may_seek(each.what)
+                else each
+                for each in self._later(row)
+            ]
 
     def _later(self, row: Any) -> list[Task]:  # noqa: ANN401
         due_s: dict[str, float] = {}

@@ -107,18 +107,20 @@ def replies_between(
     closes_at = col(Sample.closes_at)
     in_time = col(Sample.human_score).is_not(None) & (col(Sample.reviewed_at) <= closes_at)
     query = (
-        select(closes_at, case((in_time, 1), else_=0))
+        select(closes_at, case((in_time, 1), else_=0), col(Sample.review_state))
         .where(
             col(Sample.rollout_id) == rollout_id,
             col(Sample.rubric_id) == rubric_id,
             col(Sample.review_stream) == Stream.PROBABILITY.value,
-            col(Sample.review_state).is_not(None),
             closes_at >= since,
             closes_at < until,
         )
         .order_by(closes_at)
     )
-    return [(at, bool(answered)) for at, answered in session.execute(query)]
+    # In SQL the last test would lead SQLite to the index of all reviews of all time.
+    return [
+        (at, bool(answered)) for at, answered, state in session.execute(query) if state is not None
+    ]
 
 
 def label_moments(session: Session, judge_id: str, before: datetime) -> CrossMoments:
@@ -160,24 +162,29 @@ class Standing(NamedTuple):
 def standing_of(session: Session, judge_id: str) -> Standing:
     """Return the standing of a judge version: its newest comparison of each source.
 
-    One that does not trust it counts for all; else one that does.
+    One that does not trust it counts for all; else one that does, of which the newest says how old
+    that is.
     """
+    latest = (col(CalibrationRun.at).desc(), col(CalibrationRun.id).desc())
+    place = func.row_number().over(partition_by=col(CalibrationRun.source), order_by=latest)
+    ranked = (
+        select(col(CalibrationRun.id), place.label("place"))
+        .where(col(CalibrationRun.judge_id) == judge_id)
+        .subquery()
+    )
     query = (
         select(CalibrationRun)
-        .where(col(CalibrationRun.judge_id) == judge_id)
-        .order_by(col(CalibrationRun.at).desc(), col(CalibrationRun.id).desc())
-        .limit(50)
+        .join(ranked, ranked.c.id == col(CalibrationRun.id))
+        .where(ranked.c.place == 1)
+        .order_by(*latest)
     )
-    newest: dict[str, CalibrationRun] = {}
-    for row in session.execute(query).scalars():
-        newest.setdefault(row.source, row)
-    order = ["untrusted", "trusted", "not_enough"]
-    ranked = sorted(newest.values(), key=lambda row: (order.index(row.standing), -row.labelled))
-    if not ranked:
+    newest = session.execute(query).scalars().all()
+    if not newest:
         return Standing()
-    first = ranked[0]
+    order = ["untrusted", "trusted", "not_enough"]
+    first = min(newest, key=lambda row: order.index(row.standing))
     reasons = "; ".join(first.report.get("reasons", ()))
-    return Standing(first.standing, reasons, max(row.labelled for row in ranked), first.at)
+    return Standing(first.standing, reasons, max(row.labelled for row in newest), first.at)
 
 
 def drift_of(session: Session, judge_id: str) -> str | None:
