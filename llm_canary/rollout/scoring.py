@@ -18,7 +18,15 @@ from sqlalchemy.engine import Engine
 
 from llm_canary.clock import Clock, utc
 from llm_canary.decision.rules import graded_by, measured, rules_of, specs_of, window_s
-from llm_canary.metrics.accumulate import Response, Settings, enter, look, mature
+from llm_canary.metrics.accumulate import (
+    DAY_S,
+    MIN_BUCKET_UNITS,
+    Response,
+    Settings,
+    enter,
+    look,
+    mature,
+)
 from llm_canary.metrics.builtin import has_failed
 from llm_canary.metrics.graded import rubric_metric
 from llm_canary.metrics.spec import MetricSpec, ResponseFacts
@@ -42,6 +50,7 @@ from llm_canary.storage.repositories.scoring import ScoringRepository, Task
 from llm_canary.telemetry.events import Terminal
 
 _CALIBRATION_PART, _MAX_CALIBRATION_S = 8.0, 3_600.0
+_DRAWN_BUCKETS = 1.5  # so many times the units that a centre needs are expected in a bucket
 _BUCKET_PART, _MIN_BUCKET_S, _MAX_BUCKET_S = 24.0, 10.0, 3_600.0
 
 
@@ -86,6 +95,15 @@ def settings_of(record: RolloutRecord, transitions: Iterable[TransitionRecord]) 
         started_at_s=started_at_s,
         share_changes_s=tuple(sorted({started_at_s, *changes})),
     )
+
+
+def settings_of_drawn(settings: Settings, samples_per_day: float) -> Settings:
+    """Return the settings for answers of which so few are drawn that a bucket has to be longer.
+
+    A shorter one never has the units that a centre is taken from, and the prior would stay.
+    """
+    bucket_s = _DRAWN_BUCKETS * MIN_BUCKET_UNITS / samples_per_day * DAY_S
+    return msgspec.structs.replace(settings, bucket_s=max(settings.bucket_s, bucket_s))
 
 
 def facts_of(row: Any, outcomes: dict[str, float]) -> ResponseFacts:  # noqa: ANN401 - a SQL row
@@ -133,6 +151,10 @@ class _Batch:
         graded = graded_by(record.spec.plan)
         self._rubrics = {rubric_metric(name): name for name in graded}
         self._grading = graded
+        self._drawn = {
+            rubric_metric(name): settings_of_drawn(settings, terms.samples_per_day)
+            for name, terms in graded.items()
+        }
 
     def run(self, tasks: list[Task], rows: dict[str, Any]) -> None:
         """Score the tasks and store the result."""
@@ -209,12 +231,13 @@ class _Batch:
         known: dict[str, float],
     ) -> None:
         response = _response(row, known)
+        settings = self._drawn.get(task.what, self._settings)
         if task.what in self._rubrics:
             # Drawn so that each arm gives as many: whose it is, is a fair coin.
             response = msgspec.structs.replace(response, share=EVEN)
         for spec in self._specs.values():
             if spec.outcome == task.what:
-                mature(rollup, unit, response, spec, self._settings)
+                mature(rollup, unit, response, spec, settings)
         self._done.append(task)
 
     def _grades(
