@@ -10,6 +10,7 @@ its id and a salt alone, so every process that looks draws the same ones.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -19,6 +20,9 @@ from llm_canary.errors import DataError
 
 PACE_WINDOW_S = 600.0
 PACE_MIN_SEEN = 50
+MIN_ASKED = 30  # answers about which people were asked make a period, answered or not
+MIN_ANSWERED = 5  # of these, without which nothing of the period is scored
+_STEPS = 4.0  # a window has so many; a period ends with one
 EVEN = 0.5  # chance that a drawn answer is of the canary, by `rates`
 _SCALE = 1 << 64
 
@@ -108,3 +112,54 @@ class Pace(msgspec.Struct, kw_only=True):
             return 1.0
         fewer = max(known) * min(share, 1.0 - share)
         return min(1.0, wanted_per_s / fewer) if fewer > 0.0 else 1.0
+
+
+class Replies(NamedTuple):
+    """How many of the answers whose windows closed in one period people had graded in time.
+
+    Of those asked about in one period, the answered ones are taken to be any: their reply rate is
+    this period's own. A period ends by how many were asked, never by how many answered.
+    """
+
+    from_s: float
+    until_s: float  # not in it
+    asked: int
+    answered: int
+
+    @property
+    def rate(self) -> float | None:
+        """The part that was answered; None: too few to correct a judge by."""
+        return self.answered / self.asked if self.answered >= MIN_ANSWERED else None
+
+
+def step_s(window_s: float) -> float:
+    """Return the shortest period of replies to answers whose windows are so long."""
+    return window_s / _STEPS
+
+
+def step_end_s(at_s: float, length_s: float) -> float:
+    """Return when the step ends that `at_s` lies in."""
+    return (at_s // length_s + 1.0) * length_s
+
+
+def periods(closed: Iterable[tuple[float, bool]], length_s: float) -> list[Replies]:
+    """Return the periods that are complete.
+
+    `closed` says of each answer that people were asked about when its window closed, ascending, and
+    whether they had graded it by then; all of its steps are over.
+    """
+    found: list[Replies] = []
+    from_s = until_s = 0.0
+    asked = answered = 0
+    for closes_s, is_answered in closed:
+        if closes_s >= until_s and asked >= MIN_ASKED:
+            found.append(Replies(from_s, until_s, asked, answered))
+            asked = answered = 0
+        if not asked:
+            from_s = step_end_s(closes_s, length_s) - length_s
+        until_s = max(until_s, step_end_s(closes_s, length_s))
+        asked += 1
+        answered += is_answered
+    if asked >= MIN_ASKED:
+        found.append(Replies(from_s, until_s, asked, answered))
+    return found

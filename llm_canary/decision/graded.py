@@ -11,8 +11,9 @@ from llm_canary.decision.plan import Grading, Plan
 from llm_canary.decision.problem import Problem
 from llm_canary.decision.rules import deciding, graded_by
 from llm_canary.decision.words import duration_text
+from llm_canary.sampling import MIN_ANSWERED
 
-MIN_ROLLOUT_LABELS = 30
+MIN_ARM_LABELS = 30
 _MAX_FAILED, _MIN_FAILED = 0.02, 5
 TRUSTED, UNTRUSTED = "trusted", "untrusted"
 _STABLE = "stable"
@@ -66,11 +67,17 @@ def _no_labels(graded: _Graded) -> str | None:
             f"the judge has {found.labels} of {terms.min_labels} human labels, so nobody knows "
             "whether it is right; grade answers in the review queue, or `review import` labels"
         )
-    labelled = sum(found.labelled)
-    if labelled < MIN_ROLLOUT_LABELS:
+    for arm, labelled in zip(("control", "canary"), found.labelled, strict=True):
+        if labelled < MIN_ARM_LABELS:
+            return (
+                f"people have graded {labelled} of {MIN_ARM_LABELS} answers of the {arm} in this "
+                "rollout; the review queue has more"
+            )
+    if found.lately is not None and found.lately[1] < MIN_ANSWERED:
+        asked, answered = found.lately
         return (
-            f"people have graded {labelled} of {MIN_ROLLOUT_LABELS} answers of this rollout; "
-            "the review queue has more"
+            f"people have graded {answered} of the {asked} answers that they were asked about "
+            "last, so nobody knows whether the judge is still right; the review queue has more"
         )
     return None
 

@@ -10,33 +10,35 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import msgspec
 from sqlalchemy.engine import Engine
+from sqlmodel import Session
 
 from llm_canary.clock import Clock, utc
-from llm_canary.errors import ConfigError, DataError
+from llm_canary.errors import ConfigError, DataError, StorageError
 from llm_canary.judging.budget import CostCap
 from llm_canary.judging.build import Judges, judges_of
-from llm_canary.judging.grader import Grader, Result
-from llm_canary.judging.judgement import Spent, Status
-from llm_canary.judging.material import recorded_sample
-from llm_canary.rubric.grades import Grade, Why
+from llm_canary.judging.grader import Grader
+from llm_canary.judging.judgement import Status
+from llm_canary.judging.rows import failed_row, graded_row, sample_of
 from llm_canary.rubric.keep import restore
 from llm_canary.rubric.load import LoadedRubric
-from llm_canary.rubric.sample import Sample
-from llm_canary.sampling import place
 from llm_canary.storage.engine import read_session, write_session
-from llm_canary.storage.repositories.judging_days import Reserved, day_of, reserve, settle
+from llm_canary.storage.repositories.judging_days import (
+    NoMoney,
+    Reserved,
+    day_of,
+    reserve,
+    settle,
+)
 from llm_canary.storage.repositories.rubrics import rubric_text
 from llm_canary.storage.repositories.samples import (
     MAX_ATTEMPTS,
     Claimed,
-    SampleState,
     Saved,
     claim,
     fail_poison,
@@ -47,14 +49,14 @@ from llm_canary.storage.repositories.samples import (
     texts,
 )
 
-LEASE_S = 60.0  # renewed three times as often
+LEASE_S = 60.0
+_RENEWALS = 4.0  # in one lease, so that one or two may fail
 _BATCHES = (8, 512)  # smallest and largest number that is claimed at once
 _QUICK_S, _SLOW_S = 1.0, 10.0
 _SAVE_EVERY = 64
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 300.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S, _LONGEST_ALONE_S = 1.0, 300.0, 3_600.0
+_RESERVED_WAIT_S = 2.0
 _OUTAGE = frozenset({Status.PROVIDER_ERROR, Status.TIMEOUT})
-_UNCERTAIN_BELOW = 0.7
-_UNCERTAIN_RATE = 0.25  # of the answers that the judge is in doubt about, so many go to people
 _log = logging.getLogger(__name__)
 
 
@@ -81,6 +83,13 @@ class _Batch(NamedTuple):
     day: str
 
 
+class _Alone(NamedTuple):
+    """When an answer failed last: how many others had been graded, and how long it stands back."""
+
+    graded: int
+    wait_s: float
+
+
 class JudgeWorker:
     """Grades what is claimed; `step` is called again and again by one thread."""
 
@@ -101,39 +110,58 @@ class JudgeWorker:
         self._new_first = True
         self._wait_s = 0.0
         self._wait_until_s = 0.0
+        self._waits_under = WorkerTerms()
+        self._graded = 0
+        self._alone: dict[str, _Alone] = {}
         self._runner: asyncio.Runner | None = None
 
     def step(self) -> bool:
         """Grade some samples; return whether there may be more."""
-        now_s = self._clock.now_s()
-        if now_s < self._wait_until_s:
-            return False
-        now, terms = utc(now_s), self._terms()
+        now_s, terms = self._clock.now_s(), self._terms()
+        if now_s < self._wait_until_s and terms == self._waits_under:
+            return False  # other terms may give the money that it waits for
+        self._waits_under = terms
+        now = utc(now_s)
         with read_session(self._engine) as session:
             if not has_work(session, now):
                 return False  # without a writer's transaction, for which others would wait
         with write_session(self._engine) as session:
             fail_poison(session, now)
-            claimed = claim(
-                session, now, lease_s=self._lease_s, limit=self._size, new_first=self._new_first
-            )
-            self._new_first = not self._new_first  # neither kind keeps the other waiting
-        if not claimed:
+            batch = _reserved(session, terms, now, self._size)
+            claimed = [] if isinstance(batch, NoMoney) else self._claimed(session, now, batch)
+        if isinstance(batch, NoMoney):
+            self._wait_for_money(batch, now_s)
             return False
-        batch = self._reserved(terms, now, len(claimed))
-        if batch is None:
-            self._put_back(claimed, _tomorrow(now))
-            _log.warning("judging: the day's %s is spent; the queue waits", "max_cost_usd_per_day")
-            self._wait_until_s = now_s + _LONGEST_WAIT_S
-            return False
-        began_s = perf_counter()
-        if self._runner is None:
-            self._runner = asyncio.Runner()
-        asked, unasked = self._runner.run(self._held(claimed, batch, terms))
-        self._settle(batch)
+        graded = 0
+        unasked: list[tuple[Claimed, Status]] = []
+        try:
+            if not claimed:
+                return False
+            began_s = perf_counter()
+            if self._runner is None:
+                self._runner = asyncio.Runner()
+            graded, unasked = self._runner.run(self._held(claimed, batch, terms))
+        finally:
+            self._settle(batch, graded)
         self._resize(perf_counter() - began_s)
-        self._after(asked, unasked)
+        self._after(graded, unasked)
         return not unasked
+
+    def _claimed(self, session: Session, now: datetime, batch: _Batch) -> list[Claimed]:
+        """Claim as many as the reserved money pays for."""
+        dearest = batch.reserved.dearest_nanousd if batch.reserved else 0
+        paid = batch.reserved.nanousd // dearest if batch.reserved and dearest else self._size
+        size = min(self._size, max(paid, 1))
+        found = claim(session, now, lease_s=self._lease_s, limit=size, new_first=self._new_first)
+        self._new_first = not self._new_first  # neither kind keeps the other waiting
+        return found
+
+    def _wait_for_money(self, why: NoMoney, now_s: float) -> None:
+        if why is NoMoney.RESERVED:
+            self._wait_until_s = now_s + _RESERVED_WAIT_S
+            return
+        _log.warning("judging: the day's %s is spent; the queue waits", "max_cost_usd_per_day")
+        self._wait_until_s = now_s + _LONGEST_WAIT_S
 
     def close(self) -> None:
         """Close what the worker holds open; call it when no step runs."""
@@ -153,9 +181,12 @@ class JudgeWorker:
 
     async def _hold(self, token: str) -> None:
         while True:
-            await asyncio.sleep(self._lease_s / 3.0)
-            with write_session(self._engine) as session:
-                renew(session, token, utc(self._clock.now_s() + self._lease_s))
+            await asyncio.sleep(self._lease_s / _RENEWALS)
+            try:
+                with write_session(self._engine) as session:
+                    renew(session, token, utc(self._clock.now_s() + self._lease_s))
+            except StorageError as error:  # the lease still lasts for the next attempts
+                _log.warning("judging: a lease could not be renewed: %s", error.message)
 
     async def _grade(
         self, claimed: Sequence[Claimed], batch: _Batch, terms: WorkerTerms
@@ -171,7 +202,7 @@ class JudgeWorker:
             try:
                 kit = self._kit(text_id)
             except DataError as error:
-                self._save([_failed(each, text_id, error.message) for each in own])
+                self._save([failed_row(each, text_id, error.message) for each in own])
                 continue
             except ConfigError as error:  # a secret or a recording that is not here, yet
                 _log.error("judging: %s", error.message)
@@ -181,9 +212,10 @@ class JudgeWorker:
             samples: dict[str, Claimed] = {}
             ready, done = [], []
             for each in own:
-                sample = _sample(each, known.get(each.inference_id))
+                sample = sample_of(each, known.get(each.inference_id))
                 if sample is None:
-                    done.append(_failed(each, kit.version, "its text is not kept any more"))
+                    why = "its text is not kept any more"
+                    done.append(failed_row(each, kit.version, why)._replace(is_unreadable=True))
                 else:
                     samples[sample.id] = each
                     ready.append(sample)
@@ -192,7 +224,7 @@ class JudgeWorker:
                 if result.failure in _OUTAGE or result.failure is Status.BUDGET:
                     unasked.append((one, result.failure))
                     continue
-                done.append(_saved(one, kit.version, result))
+                done.append(graded_row(one, kit.version, result))
                 graded += 1
                 if len(done) >= _SAVE_EVERY:
                     self._save(done)
@@ -222,10 +254,12 @@ class JudgeWorker:
     def _after(self, graded: int, unasked: Sequence[tuple[Claimed, Status]]) -> None:
         """Give back what nobody could be asked about.
 
-        Where others were graded meanwhile it is to blame, and has so many attempts; one alone may
-        be, and stands back; where all fail the judge is down, and everything waits.
+        Where others were graded meanwhile it is to blame, and has so many attempts; so has one that
+        fails alone, if any were graded since it last did; else it stands back, longer each time.
+        Where all fail the judge is down, and everything waits.
         """
         now_s = self._clock.now_s()
+        self._graded += graded
         if not unasked:
             self._wait_s = self._wait_until_s = 0.0
             return
@@ -233,29 +267,35 @@ class JudgeWorker:
         down = [each for each, status in unasked if status is not Status.BUDGET]
         self._wait_s = min(max(2.0 * self._wait_s, _FIRST_WAIT_S), _LONGEST_WAIT_S)
         if down and graded:
-            worn = [each for each in down if each.attempts >= MAX_ATTEMPTS]
-            self._save([_failed(each, "", "the judge failed three times") for each in worn])
-            again = [each for each in down if each.attempts < MAX_ATTEMPTS]
-            with write_session(self._engine) as session:
-                release(session, again, utc(now_s + self._wait_s), is_attempt=True)
+            self._blame(down, utc(now_s + self._wait_s))
         elif len(down) == 1 and down[0].attempts > 1:
-            self._put_back(down, utc(now_s + _LONGEST_WAIT_S))
+            self._failed_alone(down[0], now_s)
         else:
             self._put_back(down, utc(now_s))
             self._wait_until_s = now_s + (self._wait_s if down else 0.0)
         self._put_back(for_money, utc(now_s + _FIRST_WAIT_S))
 
-    def _reserved(self, terms: WorkerTerms, now: datetime, count: int) -> _Batch | None:
-        limit, day = terms.max_nanousd_per_day, day_of(now)
-        if limit is None:
-            return _Batch(CostCap(None), None, day)
+    def _blame(self, failed: Sequence[Claimed], ready_at: datetime) -> None:
+        """Count an attempt of each, and give up those that have had all."""
+        worn = [each for each in failed if each.attempts >= MAX_ATTEMPTS]
+        self._save([failed_row(each, "", "the judge failed three times") for each in worn])
+        again = [each for each in failed if each.attempts < MAX_ATTEMPTS]
         with write_session(self._engine) as session:
-            granted = reserve(session, day, limit, count)
-        if granted is None:
-            return None
-        return _Batch(CostCap(granted.nanousd, granted.dearest_nanousd), granted, day)
+            release(session, again, ready_at, is_attempt=True)
+        self._alone |= {each.id: _Alone(self._graded, _LONGEST_WAIT_S) for each in again}
+        for each in worn:
+            self._alone.pop(each.id, None)
 
-    def _settle(self, batch: _Batch) -> None:
+    def _failed_alone(self, failed: Claimed, now_s: float) -> None:
+        before = self._alone.get(failed.id, _Alone(self._graded, _LONGEST_WAIT_S))
+        if self._graded > before.graded:
+            self._blame([failed], utc(now_s + _LONGEST_WAIT_S))
+            return
+        self._put_back([failed], utc(now_s + before.wait_s))
+        wait_s = min(2.0 * before.wait_s, _LONGEST_ALONE_S)
+        self._alone[failed.id] = _Alone(self._graded, wait_s)
+
+    def _settle(self, batch: _Batch, judged: int) -> None:
         cap = batch.cap
         if not (cap.calls or batch.reserved):
             return
@@ -266,7 +306,8 @@ class JudgeWorker:
                 reserved_nanousd=batch.reserved.nanousd if batch.reserved else 0,
                 spent_nanousd=cap.spent_nanousd,
                 dearest_nanousd=cap.dearest_nanousd,
-                judged=cap.calls,
+                judged=judged,
+                calls=cap.calls,
                 unknown_cost=cap.calls_of_unknown_cost,
             )
 
@@ -285,72 +326,11 @@ def _kit_of(text: str) -> _Kit:
     return _Kit(rubric, judges, version)
 
 
-def _sample(claimed: Claimed, known: tuple[Any, ...] | None) -> Sample | None:
-    if known is None:
-        return None
-    endpoint, route, request, response, segments = known
-    if request is None or response is None:
-        return None
-    tags = {str(key): str(value) for key, value in (segments or {}).items()}
-    tags |= {"endpoint": endpoint, **({"route": route} if route else {})}
-    return recorded_sample(claimed.inference_id, request, response, tags=tags)
-
-
-def _saved(claimed: Claimed, version: str, result: Result) -> Saved:
-    spent = Spent()
-    for each in result.judgements:
-        spent += each.spent
-    asked = next((each for each in result.judgements if each.judge_id == version), None)
-    failure = result.failure
-    row = {
-        "judge_id": version,
-        "status": (failure or Status.OK).value,
-        "score": result.score.value,
-        "passed": result.score.passed,
-        "grades": msgspec.to_builtins(dict(result.grades)),
-        "reported_model": asked.reported_model if asked else None,
-        "injection_suspected": any(each.injection_suspected for each in result.judgements),
-        "calls": spent.calls,
-        "tokens_in": spent.tokens_in,
-        "tokens_out": spent.tokens_out,
-        "cost_nanousd": spent.cost_nanousd,
-        "latency_s": spent.latency_s,
-        "detail": asked.detail if asked else "",
-    }
-    state = SampleState.JUDGED if failure is None else SampleState.FAILED
-    wants = _is_doubted(result) if result.judgements else False
-    drawn = place(claimed.id, "uncertain") < _UNCERTAIN_RATE
-    return Saved(claimed, state, row, wants_review=wants and drawn)
-
-
-def _is_doubted(result: Result) -> bool:
-    for grade in result.grades.values():
-        if isinstance(grade, Grade):
-            if grade.confidence is not None and grade.confidence < _UNCERTAIN_BELOW:
-                return True
-        elif grade.why is not Why.NOT_APPLICABLE:
-            return True
-    return any(each.injection_suspected for each in result.judgements)
-
-
-def _failed(claimed: Claimed, version: str, detail: str) -> Saved:
-    row: dict[str, Any] = {
-        "judge_id": version or "none",
-        "status": Status.MISSING.value,
-        "score": None,
-        "passed": None,
-        "grades": {},
-        "reported_model": None,
-        "injection_suspected": False,
-        "calls": 0,
-        "tokens_in": None,
-        "tokens_out": None,
-        "cost_nanousd": None,
-        "latency_s": None,
-        "detail": detail[:500],
-    }
-    return Saved(claimed, SampleState.FAILED, row)
-
-
-def _tomorrow(now: datetime) -> datetime:
-    return now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+def _reserved(session: Session, terms: WorkerTerms, now: datetime, count: int) -> _Batch | NoMoney:
+    limit, day = terms.max_nanousd_per_day, day_of(now)
+    if limit is None:
+        return _Batch(CostCap(None), None, day)
+    granted = reserve(session, day, limit, count)
+    if isinstance(granted, NoMoney):
+        return granted
+    return _Batch(CostCap(granted.nanousd, granted.dearest_nanousd), granted, day)

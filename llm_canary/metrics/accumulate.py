@@ -256,7 +256,8 @@ def _number(visit: _Visit, spec: MetricSpec, state: MetricState) -> float | None
         return value
     if spec.is_counted:
         _count(state, arm, value)
-    denominator = 1.0 if spec.denominator is None else spec.denominator(facts)
+    beside = spec.denominator or spec.uncut
+    denominator = 1.0 if beside is None else beside(facts)
     if state.frozen is None:
         _calibrate(state, visit.response, spec, visit.settings, (value, denominator))
         if spec.needs_baseline:
@@ -299,9 +300,10 @@ def _calibrate(
         seen = len(state.baseline)
         has_waited = response.at_s - settings.started_at_s >= settings.calibrate_s
         is_full = seen >= MAX_BASELINE
-        if is_full and not any(state.denominators):
+        is_divisible = spec.denominator is None or any(state.denominators)
+        if is_full and not is_divisible:
             state.baseline, state.denominators = [], []  # nothing yet to divide by: begin again
-        elif is_full or (seen >= MIN_BASELINE and has_waited and any(state.denominators)):
+        elif is_full or (seen >= MIN_BASELINE and has_waited and is_divisible):
             state.frozen = freeze(spec, rule, state.baseline, state.denominators)
     if state.frozen is not None:
         state.baseline, state.denominators = [], []

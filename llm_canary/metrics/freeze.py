@@ -73,7 +73,8 @@ def freeze(
 ) -> Frozen:
     """Return the fixed numbers of `spec`; `baseline` holds control values as observed.
 
-    `denominators` belong to the values of a ratio; their sum must be positive.
+    `denominators` belong to the values of a ratio, and then their sum must be positive; or they are
+    the parts of the values that are not cut.
     """
     if spec.scale is Scale.POINTS:
         return _freeze_points(spec, rule, baseline)
@@ -87,6 +88,8 @@ def freeze(
         return _freeze_ridit(spec, rule, baseline)
     if spec.scale is Scale.RATIO:
         return _freeze_ratio(spec, rule, baseline, denominators)
+    if spec.uncut is not None and denominators:
+        return _freeze_partly(spec, rule, baseline, denominators)
     if spec.is_signed:
         return _freeze_signed(spec, rule, baseline)
     if spec.scale is Scale.WINSORISED:
@@ -121,7 +124,12 @@ def freeze(
 
 
 def scored(spec: MetricSpec, frozen: Frozen, value: float, denominator: float = 1.0) -> float:
-    """Return the number that enters the score; `denominator` is the response's own, of a ratio."""
+    """Return the number that enters the score.
+
+    `denominator` is the response's own: of a ratio, or the part of the value that is not cut.
+    """
+    if spec.uncut is not None and frozen.cap is not None and frozen.floor is None:
+        return min(value - denominator, frozen.cap) + denominator
     if frozen.ridit is not None:
         return frozen.ridit(value)
     if frozen.ratio is not None:
@@ -154,6 +162,31 @@ def _freeze_signed(spec: MetricSpec, rule: Rule, baseline: Sequence[float]) -> F
         span=mean + reach - centre,
         cap=mean + reach,
         floor=mean - reach,
+        margins={},
+        final_margin=0.0,
+        tolerance=0.0,
+        v0_harm=1.0,
+        v0_not_worse=1.0,
+    )
+    margins = {stage: _absolute(margin, abs(centre)) for stage, margin in rule.stages.items()}
+    return _frozen(spec, rule, draft, margins)
+
+
+def _freeze_partly(
+    spec: MetricSpec, rule: Rule, baseline: Sequence[float], uncut: Sequence[float]
+) -> Frozen:
+    """Cut what the value is beyond its uncut part, as a positive amount is cut."""
+    rest = [value - part for value, part in zip(baseline, uncut, strict=True)]
+    cap = max(quantile_of(rest, _CAP_QUANTILE), _CAP_MEANS * fsum(rest) / len(rest))
+    cut = [min(value, cap) + part for value, part in zip(rest, uncut, strict=True)]
+    centre = fsum(cut) / len(cut)
+    spread = fsum((value - centre) ** 2 for value in cut) / max(len(cut) - 1, 1)
+    draft = Frozen(
+        n=len(cut),
+        centre=centre,
+        variance=max(spread, (_MIN_WIDTH * centre) ** 2),
+        span=cap - centre,
+        cap=cap,
         margins={},
         final_margin=0.0,
         tolerance=0.0,

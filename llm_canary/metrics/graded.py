@@ -62,8 +62,12 @@ def net_benefit(
     """Return the metric "cost less the worth of the answer", in nano-dollars, and its companion.
 
     The worth is the score (0-1, beyond it where people correct a judge) times what a point is
-    worth. Oriented like every metric: larger is worse.
+    worth. Oriented like every metric: larger is worse. Only the cost is cut: what people correct is
+    unbiased only whole.
     """
+
+    def gained(facts: ResponseFacts) -> float:
+        return -value_per_point_nanousd * facts.outcomes.get(outcome, 0.0)
 
     def value(facts: ResponseFacts) -> float | None:
         paid, points = cost(facts), facts.outcomes.get(outcome)
@@ -71,7 +75,7 @@ def net_benefit(
             return None
         if outcome == QUALITY and not 0.0 <= points <= 1.0:
             return None
-        return paid - value_per_point_nanousd * points
+        return paid + gained(facts)
 
     own = MetricSpec(
         name=NET_BENEFIT,
@@ -81,6 +85,7 @@ def net_benefit(
         skips_warm_up=True,
         larger_is_better=True,
         is_signed=True,
+        uncut=gained,
         outcome=outcome,
         window_s=window_s,
     )

@@ -83,6 +83,9 @@ class MetricSpec:
     larger_is_better: bool = False  # displayed as 1 - value, amounts as -value
     is_signed: bool = False  # the value may be negative
     denominator: Callable[[ResponseFacts], float] | None = None  # ratios only; >= 0
+    uncut: Callable[[ResponseFacts], float] | None = (
+        None  # the part of the value that is kept whole
+    )
     outcome: str | None = None  # read when its window closes, else at once
     window_s: float = 0.0
     missing: Missing = Missing.NOT_OBSERVED

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from llm_canary.metrics.freeze import Frozen
-from llm_canary.sampling import Pace
+from llm_canary.sampling import Pace, Replies
 from llm_canary.stats.score import ScoreState, UnitRow, variance
 
 ALL = "all"
@@ -67,6 +67,7 @@ class SampleCounts(msgspec.Struct, kw_only=True):
     eligible: list[int] = msgspec.field(default_factory=lambda: [0, 0])  # completed, scored
     without_text: list[int] = msgspec.field(default_factory=lambda: [0, 0])
     drawn: list[int] = msgspec.field(default_factory=lambda: [0, 0])
+    replies: list[Replies] = []  # of people, by period; never edited
 
 
 class Totals(msgspec.Struct, kw_only=True):

@@ -6,8 +6,9 @@ review an answer; a page can only ask.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from sqlalchemy.engine import Engine
@@ -19,13 +20,14 @@ from llm_canary.errors import Conflict, DataError, NotFound
 from llm_canary.judging.labels import HumanLabel, Labelled, people_grades
 from llm_canary.judging.material import recorded_sample
 from llm_canary.rubric.checks import Checks
-from llm_canary.rubric.grades import grade, score
+from llm_canary.rubric.grades import Score, grade, score
 from llm_canary.rubric.keep import restore
 from llm_canary.rubric.load import LoadedRubric
 from llm_canary.rubric.prompt import CANNOT_ASSESS
 from llm_canary.rubric.sample import Sample
-from llm_canary.sampling import place
+from llm_canary.sampling import Stream, place
 from llm_canary.storage.engine import read_session, write_session
+from llm_canary.storage.repositories import review_seats as seats
 from llm_canary.storage.repositories import reviews as queue
 from llm_canary.storage.repositories.reviewed import SUBMITTED
 from llm_canary.storage.repositories.rubrics import rubric_text
@@ -33,6 +35,7 @@ from llm_canary.storage.repositories.samples import texts
 
 LEASE_S = 900.0
 GOLD_RATE = 0.05
+_PAIR = 2
 _RACES = 5  # lost in a row, after which the queue is called busy
 
 
@@ -91,36 +94,50 @@ class ReviewQueue:
         Who comes back while they hold one gets the same again. Some are gold: their right labels
         are known, and they look like any other.
         """
-        for _ in range(_RACES):
+        races = 0
+        while races < _RACES:
             try:
                 with write_session(self._engine) as session:
                     lease = self._claimed(session, rubric_id, reviewer)
+                    if lease is None:
+                        return None
+                    item = self._item(session, lease)
+                    if item is not None:
+                        return item
+                    # Whoever came next would be given it again, and could not grade it either.
+                    seats.free_seat(session, lease.sample_id, reviewer, lease.token)
+                    queue.close_unreadable(session, lease.sample_id, self._now())
             except IntegrityError:
-                continue  # another took the seat a moment before
-            return None if lease is None else self._item(lease)
+                races += 1  # another took the seat a moment before
         raise Conflict("too many reviewers claim at once; try again", code="queue_busy")
 
     def hold(self, sample_id: str, token: str) -> datetime:
         """Hold the item for another lease; raise Conflict when it is another's by now."""
-        until = self._now() + timedelta(seconds=self._lease_s)
+        now = self._now()
+        until = now + timedelta(seconds=self._lease_s)
         with write_session(self._engine) as session:
-            if not queue.extend(session, sample_id, token, until):
-                self._known(session, sample_id)
+            sample = self._known(session, sample_id, lock=True)
+            if not seats.extend(session, sample, token, now, until):
                 raise _lost(sample_id)
         return until
 
     def submit(self, sample_id: str, reviewer: str, token: str, given: Submission) -> Outcome:
-        """Store the review; raise Conflict when the lease is lost and no seat is free."""
+        """Store the review; raise Conflict when the lease is lost and no seat is free.
+
+        A lease of gold is good for one review, because a second would be made in its knowledge.
+        """
         with write_session(self._engine) as session:
             sample = self._known(session, sample_id, lock=True)
             rubric = self._rubric(session, sample.rubric_text_id)
             refuse_labels(rubric, given.labels)
-            gold = queue.gold_of(session, sample_id)
-            if gold is None and not queue.keep_seat(session, sample, reviewer, token):
+            is_gold = queue.gold_of(session, sample_id) is not None
+            if is_gold:
+                may = seats.free_seat(session, sample_id, reviewer, token)
+            else:
+                may = seats.keep_seat(session, sample, reviewer, token, self._now())
+            if not may:
                 raise _lost(sample_id)
-            if gold is not None:
-                queue.free_seat(session, sample_id, token)
-            return self._store(session, sample, rubric, reviewer, given, is_gold=gold is not None)
+            return self._store(session, sample, rubric, reviewer, given, is_gold=is_gold)
 
     def record(self, given: Sequence[tuple[str, str, Submission]]) -> int:
         """Store reviews (sample, reviewer, what) made elsewhere, such as in a file; all or none.
@@ -143,7 +160,7 @@ class ReviewQueue:
                     refuse_labels(rubric, what.labels)
                 except DataError as error:
                     raise DataError(f"sample {sample_id} by {reviewer}: {error.message}") from None
-                queue.give_seat(session, sample, reviewer)
+                seats.give_seat(session, sample, reviewer)
                 self._store(session, sample, rubric, reviewer, what, is_gold=False)
         return len(given)
 
@@ -170,7 +187,7 @@ class ReviewQueue:
         now = self._now()
         with write_session(self._engine) as session:
             sample = self._known(session, sample_id, lock=True)
-            if not queue.free_seat(session, sample_id, token):
+            if not seats.free_seat(session, sample_id, reviewer, token):
                 raise _lost(sample_id)
             queue.add_review(
                 session,
@@ -190,29 +207,43 @@ class ReviewQueue:
     def make_gold(
         self, sample_id: str, labels: Mapping[str, Any], *, by: str, rationale: str
     ) -> None:
-        """Let the sample measure reviewers: its right labels are these."""
+        """Let the sample measure reviewers: its right labels are these.
+
+        Raise Conflict for one that people were asked about by chance and have not graded: what they
+        say of gold is a test of them, and the gate would count it as unanswered.
+        """
         with write_session(self._engine) as session:
-            sample = self._known(session, sample_id)
+            sample = self._known(session, sample_id, lock=True)
+            by_chance = sample.review_stream == Stream.PROBABILITY
+            if by_chance and sample.review_state in (queue.OPEN, queue.ADJUDICATE):
+                raise Conflict(
+                    f"sample {sample_id} was drawn by chance and still wants reviews; make it gold "
+                    "when they are given",
+                    code="review_open",
+                )
             refuse_labels(self._rubric(session, sample.rubric_text_id), labels)
             queue.put_gold(
                 session, sample_id, labels=labels, rationale=rationale, by=by, at=self._now()
             )
 
-    def _claimed(self, session: Session, rubric_id: str, reviewer: str) -> queue.Lease | None:
+    def _claimed(self, session: Session, rubric_id: str, reviewer: str) -> seats.Lease | None:
         now = self._now()
+        held = seats.held_by(session, rubric_id, reviewer, now)
+        if held is not None:
+            return held
         is_gold = place(f"{reviewer}/{now.isoformat()}", "gold") < self._gold_rate
         if is_gold:
-            found = queue.claim_gold(session, rubric_id, reviewer, now, lease_s=self._lease_s)
+            found = seats.claim_gold(session, rubric_id, reviewer, now, lease_s=self._lease_s)
             if found is not None:
                 return found
-        return queue.claim_review(session, rubric_id, reviewer, now, lease_s=self._lease_s)
+        return seats.claim_review(session, rubric_id, reviewer, now, lease_s=self._lease_s)
 
-    def _item(self, lease: queue.Lease) -> Item:
-        with read_session(self._engine) as session:
-            rubric = self._rubric(session, lease.rubric_text_id)
-            sample = _material(session, lease.inference_id)
+    def _item(self, session: Session, lease: seats.Lease) -> Item | None:
+        """Return what is to be graded; None where its text cannot be read (any more)."""
+        rubric = self._rubric(session, lease.rubric_text_id)
+        sample = _material(session, lease.inference_id)
         if sample is None:
-            raise NotFound(f"the text of sample {lease.sample_id} is not kept any more")
+            return None
         return Item(lease.sample_id, lease.token, lease.leased_until, self._lease_s, rubric, sample)
 
     def _store(
@@ -302,19 +333,29 @@ def _human(
     rubric: LoadedRubric,
     labelled: Mapping[str, Mapping[str, Any]],
 ) -> tuple[float | None, bool | None]:
-    """Return score and verdict of what most of the reviewers say."""
+    """Return score and verdict of what most of the reviewers say.
+
+    The points of two are the mean of both: where they are divided there is no majority, and without
+    any points just the hard answers would count as unanswered.
+    """
     sample = _material(session, inference_id)
     if sample is None or not labelled:
         return None, None
-    labels = tuple(
-        HumanLabel(reviewer, criterion, label)
-        for reviewer, given in labelled.items()
-        for criterion, label in given.items()
-    )
     checks = Checks(rubric.rubric, rubric.schemas)
-    grades = people_grades(Labelled(sample, labels), rubric.rubric, checks)
-    found = score(rubric.rubric, grades)
-    return found.value, found.passed
+
+    def said(names: Iterable[str]) -> Score:
+        labels = tuple(
+            HumanLabel(name, criterion, label)
+            for name in names
+            for criterion, label in labelled[name].items()
+        )
+        return score(rubric.rubric, people_grades(Labelled(sample, labels), rubric.rubric, checks))
+
+    together = said(labelled)
+    if len(labelled) != _PAIR:
+        return together.value, together.passed
+    alone = [value for name in labelled if (value := said([name]).value) is not None]
+    return fmean(alone) if alone else None, together.passed
 
 
 def _lost(sample_id: str) -> Conflict:

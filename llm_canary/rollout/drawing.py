@@ -16,7 +16,7 @@ from llm_canary.metrics.graded import rubric_metric
 from llm_canary.metrics.spec import ResponseFacts
 from llm_canary.metrics.state import MetricState, Rollup, SampleCounts
 from llm_canary.routing.table import Role
-from llm_canary.sampling import Stream, draw, place, rates
+from llm_canary.sampling import Drawn, Stream, draw, place, rates
 from llm_canary.stats.histogram import LogHistogram
 from llm_canary.storage.repositories.rollouts import RolloutRecord
 from llm_canary.storage.repositories.samples import NewSample
@@ -54,10 +54,14 @@ class Drawing:
         self.samples: list[NewSample] = []
         self.tasks: list[Task] = []
 
-    def note(self, row: Any, facts: ResponseFacts) -> None:  # noqa: ANN401 - a SQL row
-        """Draw, or not, a response that has just been scored."""
+    def note(self, row: Any, facts: ResponseFacts) -> dict[str, float]:  # noqa: ANN401 - a SQL row
+        """Draw, or not, a response that has just been scored.
+
+        Return, by rubric, the chance that it had.
+        """
+        chances: dict[str, float] = {}
         if facts.terminal != "completed":
-            return
+            return chances
         for rubric, terms in self._graded.items():
             counts = self._rollup.totals.sampling.setdefault(rubric, SampleCounts())
             canary = int(row.assigned == Role.CANARY)
@@ -69,35 +73,44 @@ class Drawing:
                 counts.without_text[canary] += 1
                 continue
             seeks = terms.targeted_rate if self._is_odd(facts) else 0.0
-            rate = rates(chance, row.share)[canary]
+            rate = chances[rubric] = rates(chance, row.share)[canary]
             found = draw(row.id, self._salt(rubric), rate, targeted_rate=seeks)
             if found is None:
                 continue
             if found.stream is Stream.PROBABILITY:
                 counts.drawn[canary] += 1
-            self._add(row, rubric, terms, found.stream, found.rate, found.inclusion)
+            self._add(row, rubric, terms, found)
+        return chances
 
-    def seek(self, row: Any, outcome: str, value: float | None) -> None:  # noqa: ANN401
+    def may_seek(self, outcome: str) -> bool:
+        """Say whether `seek` may draw an answer for this outcome."""
+        return outcome in _TELLING and any(each.targeted_rate for each in self._graded.values())
+
+    def seek(self, row: Any, task: Task, value: float | None) -> None:  # noqa: ANN401 - a SQL row
         """Draw, or not, an answer about which a telling outcome has come, unless it is drawn.
 
-        Its inclusion is that of the targeted stream, given that the other one has passed it over.
+        The task says by which chance the probability stream could have drawn it when it came.
         """
-        if value is None or _TELLING.get(outcome) != value or not row.has_text:
+        if value is None or _TELLING.get(task.what) != value or not row.has_text:
             return
+        chances = dict(task.rates)
         for rubric, terms in self._graded.items():
-            found = draw(row.id, self._salt(rubric), 0.0, targeted_rate=terms.targeted_rate)
-            if found is not None:
-                self._add(row, rubric, terms, found.stream, found.rate, found.inclusion)
+            if rubric not in chances:
+                continue  # it was not eligible for this rubric
+            found = draw(
+                row.id, self._salt(rubric), chances[rubric], targeted_rate=terms.targeted_rate
+            )
+            if found is not None and found.stream is Stream.TARGETED:
+                self._add(row, rubric, terms, found)
 
     def _add(
         self,
         row: Any,  # noqa: ANN401
         rubric: str,
         terms: Grading,
-        stream: Stream,
-        rate: float,
-        inclusion: float,
+        found: Drawn,
     ) -> None:
+        stream = found.stream
         by_chance = stream is Stream.PROBABILITY
         salt = self._salt(rubric)
         asked = terms.needs_judge and place(row.id, f"{salt}/review") < (
@@ -115,8 +128,8 @@ class Drawing:
                 arm=row.assigned,
                 stratum=str(stratum),
                 stream=stream.value,
-                rate=rate,
-                inclusion=inclusion,
+                rate=found.rate,
+                inclusion=found.inclusion,
                 closes_at=utc(closes_s),
                 review_stream=stream.value if asked else None,
                 review_rate=terms.review_rate,

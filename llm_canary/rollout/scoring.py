@@ -18,11 +18,19 @@ from sqlalchemy.engine import Engine
 
 from llm_canary.clock import Clock, utc
 from llm_canary.decision.rules import graded_by, measured, rules_of, specs_of, window_s
-from llm_canary.metrics.accumulate import Response, Settings, enter, look, mature
+from llm_canary.metrics.accumulate import (
+    DAY_S,
+    MIN_BUCKET_UNITS,
+    Response,
+    Settings,
+    enter,
+    look,
+    mature,
+)
 from llm_canary.metrics.builtin import has_failed
 from llm_canary.metrics.graded import rubric_metric
 from llm_canary.metrics.spec import MetricSpec, ResponseFacts
-from llm_canary.metrics.state import Rollup, UnitState
+from llm_canary.metrics.state import Rollup, SampleCounts, UnitState
 from llm_canary.rollout.drawing import Drawing
 from llm_canary.rollout.forget import is_closed
 from llm_canary.rollout.graded import RubricScores
@@ -42,6 +50,7 @@ from llm_canary.storage.repositories.scoring import ScoringRepository, Task
 from llm_canary.telemetry.events import Terminal
 
 _CALIBRATION_PART, _MAX_CALIBRATION_S = 8.0, 3_600.0
+_DRAWN_BUCKETS = 1.5  # so many times the units that a centre needs are expected in a bucket
 _BUCKET_PART, _MIN_BUCKET_S, _MAX_BUCKET_S = 24.0, 10.0, 3_600.0
 
 
@@ -86,6 +95,15 @@ def settings_of(record: RolloutRecord, transitions: Iterable[TransitionRecord]) 
         started_at_s=started_at_s,
         share_changes_s=tuple(sorted({started_at_s, *changes})),
     )
+
+
+def settings_of_drawn(settings: Settings, samples_per_day: float) -> Settings:
+    """Return the settings for answers of which so few are drawn that a bucket has to be longer.
+
+    A shorter one never has the units that a centre is taken from, and the prior would stay.
+    """
+    bucket_s = _DRAWN_BUCKETS * MIN_BUCKET_UNITS / samples_per_day * DAY_S
+    return msgspec.structs.replace(settings, bucket_s=max(settings.bucket_s, bucket_s))
 
 
 def facts_of(row: Any, outcomes: dict[str, float]) -> ResponseFacts:  # noqa: ANN401 - a SQL row
@@ -133,6 +151,10 @@ class _Batch:
         graded = graded_by(record.spec.plan)
         self._rubrics = {rubric_metric(name): name for name in graded}
         self._grading = graded
+        self._drawn = {
+            rubric_metric(name): settings_of_drawn(settings, terms.samples_per_day)
+            for name, terms in graded.items()
+        }
 
     def run(self, tasks: list[Task], rows: dict[str, Any]) -> None:
         """Score the tasks and store the result."""
@@ -142,7 +164,7 @@ class _Batch:
         outcomes = self._outcomes(tasks, rows)
         session = self._repository.session
         drawing = Drawing(self._record, rollup, judgement_nanousd=mean_nanousd(session))
-        outcomes |= self._grades(tasks, rows)
+        outcomes |= self._grades(tasks, rows, rollup)
         for task in tasks:
             if task in self._postponed:
                 continue
@@ -157,7 +179,7 @@ class _Batch:
             else:
                 known = outcomes.get((task.inference_id, task.what), {})
                 self._mature(task, row, rollup, unit, known)
-                drawing.seek(row, task.what, known.get(task.what))
+                drawing.seek(row, task, known.get(task.what))
         count_late(self._repository, rollup.totals, self._record, self._now_s)
         look(rollup, self._specs, self._now_s)
         self._repository.save(self._record.id, rollup, units)
@@ -182,8 +204,13 @@ class _Batch:
                 return
         self._done.append(task)
         if enter(rollup, unit, response, self._specs, self._settings):
-            self._followers += self._later(row)
-            drawing.note(row, response.facts)
+            chances = tuple(drawing.note(row, response.facts).items())
+            self._followers += [
+                msgspec.structs.replace(each, rates=chances)
+                if drawing.may_seek(each.what)
+                else each
+                for each in self._later(row)
+            ]
 
     def _later(self, row: Any) -> list[Task]:  # noqa: ANN401
         due_s: dict[str, float] = {}
@@ -204,16 +231,17 @@ class _Batch:
         known: dict[str, float],
     ) -> None:
         response = _response(row, known)
+        settings = self._drawn.get(task.what, self._settings)
         if task.what in self._rubrics:
             # Drawn so that each arm gives as many: whose it is, is a fair coin.
             response = msgspec.structs.replace(response, share=EVEN)
         for spec in self._specs.values():
             if spec.outcome == task.what:
-                mature(rollup, unit, response, spec, self._settings)
+                mature(rollup, unit, response, spec, settings)
         self._done.append(task)
 
     def _grades(
-        self, tasks: list[Task], rows: dict[str, Any]
+        self, tasks: list[Task], rows: dict[str, Any], rollup: Rollup
     ) -> dict[tuple[str, str], dict[str, float]]:
         """Return, per drawn answer whose window has closed, its one number; put off the others."""
         due: dict[str, list[Task]] = defaultdict(list)
@@ -221,17 +249,19 @@ class _Batch:
             if task.what in self._rubrics and task.inference_id in rows:
                 due[task.what].append(task)
         result: dict[tuple[str, str], dict[str, float]] = {}
-        before_s = self._now_s - self._now_s % self._settings.bucket_s
         session, later = self._repository.session, []
         for what, own in due.items():
             name = self._rubrics[what]
-            scores = RubricScores(
-                session, self._record.id, name, self._grading[name], self._now_s
-            ).of(own, before_s)
+            counts = rollup.totals.sampling.setdefault(name, SampleCounts())
+            rubric = RubricScores(
+                session, self._record.id, name, self._grading[name], counts.replies
+            )
+            scores = rubric.of(own, self._now_s)
             result |= {(name, what): found for name, found in scores.outcomes.items()}
-            if scores.postponed:
-                self._postponed |= set(own)
-                later += scores.postponed
+            self._postponed |= scores.postponed
+            later += [
+                msgspec.structs.replace(each, due_s=scores.again_s) for each in scores.postponed
+            ]
         self._repository.put_off(later)
         return result
 

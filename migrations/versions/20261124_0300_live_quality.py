@@ -9,6 +9,27 @@ down_revision = "20261123_1400"
 branch_labels = None
 depends_on = None
 
+PARTIAL = [
+    ("ix_sample_id", "sample", ["id"], "state IN ('waiting', 'leased')"),
+    (
+        "ix_sample_rubric_id_review_state_id",
+        "sample",
+        ["rubric_id", "review_state", "id"],
+        "review_state IS NOT NULL",
+    ),
+    (
+        "ix_sample_judge_id_rubric_text_id",
+        "sample",
+        ["judge_id", "rubric_text_id"],
+        "human_score IS NOT NULL",
+    ),
+    (
+        "ix_review_seat_leased_until",
+        "review_seat",
+        ["leased_until"],
+        "leased_until IS NOT NULL",
+    ),
+]
 JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 
 
@@ -32,6 +53,7 @@ def upgrade() -> None:
         sa.Column("spent_nanousd", sa.BigInteger(), nullable=False),
         sa.Column("dearest_nanousd", sa.BigInteger(), nullable=False),
         sa.Column("judged", sa.Integer(), nullable=False),
+        sa.Column("calls", sa.Integer(), nullable=False),
         sa.Column("unknown_cost", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("day", name="pk_judging_day"),
     )
@@ -79,13 +101,10 @@ def upgrade() -> None:
         sa.UniqueConstraint("inference_id", "rubric_id", name="uq_sample_inference_id_rubric_id"),
     )
     op.create_index("ix_sample_rollout_id_rubric_id", "sample", ["rollout_id", "rubric_id"])
-    op.create_index(
-        "ix_sample_rubric_text_id_review_state",
-        "sample",
-        ["rubric_text_id", "review_state"],
-        sqlite_where=sa.text("review_state IS NOT NULL"),
-        postgresql_where=sa.text("review_state IS NOT NULL"),
-    )
+    for name, table, columns, where in PARTIAL[:3]:
+        op.create_index(
+            name, table, columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where)
+        )
     op.create_index("ix_sample_state_ready_at", "sample", ["state", "ready_at"])
     op.create_table(
         "gold_item",
@@ -154,6 +173,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("sample_id", "seat", name="pk_review_seat"),
         sa.UniqueConstraint("sample_id", "reviewer", name="uq_review_seat_sample_id_reviewer"),
     )
+    op.create_index(
+        "ix_review_seat_reviewer_leased_until", "review_seat", ["reviewer", "leased_until"]
+    )
+    name, table, columns, where = PARTIAL[3]
+    op.create_index(
+        name, table, columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where)
+    )
+    op.add_column("score_task", sa.Column("rates", JSON, nullable=True))
     op.add_column(
         "calibration_run", sa.Column("source", sa.String(), nullable=False, server_default="labels")
     )
@@ -162,6 +189,9 @@ def upgrade() -> None:
 def downgrade() -> None:
 
     op.drop_column("calibration_run", "source")
+    op.drop_column("score_task", "rates")
+    op.drop_index("ix_review_seat_leased_until", table_name="review_seat")
+    op.drop_index("ix_review_seat_reviewer_leased_until", table_name="review_seat")
     op.drop_table("review_seat")
     op.drop_index("ix_review_reviewer_at", table_name="review")
     op.drop_table("review")
@@ -169,12 +199,8 @@ def downgrade() -> None:
     op.drop_table("judgement")
     op.drop_table("gold_item")
     op.drop_index("ix_sample_state_ready_at", table_name="sample")
-    op.drop_index(
-        "ix_sample_rubric_text_id_review_state",
-        table_name="sample",
-        sqlite_where=sa.text("review_state IS NOT NULL"),
-        postgresql_where=sa.text("review_state IS NOT NULL"),
-    )
+    for name, table, _, _ in PARTIAL[:3]:
+        op.drop_index(name, table_name=table)
     op.drop_index("ix_sample_rollout_id_rubric_id", table_name="sample")
     op.drop_table("sample")
     op.drop_index("ix_rubric_text_rubric_id", table_name="rubric_text")

@@ -52,7 +52,7 @@ ROLLOUTS: dict[str, tuple[str, str, str, set[str]]] = {
         "rubric: {kind: goal, margin: 0.1}",
         {"rolled_back", "held"},
     ),
-    "better": ("says-60", "says-95", "rubric: {kind: goal, margin: 0.1}", {"standby"}),
+    "better": ("says-85", "says-95", "rubric: {kind: goal, margin: 0.1}", {"standby"}),
     "equal": ("says-90", "says-90", "rubric: {kind: goal, margin: 0.1}", {"standby"}),
     # 0.35 points more for 0.012 thousandths of a dollar more an answer: worth it at 0.1, not at 0.01.
     "worth": (

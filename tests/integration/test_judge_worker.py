@@ -201,7 +201,39 @@ def test_one_answer_that_the_judge_always_fails_on_does_not_stop_the_others(engi
 
     assert meanwhile == ArmSamples(waiting=1, judged=29, graded=29)
     assert counts(engine) == ArmSamples(judged=29, failed=1, graded=29)
-    assert judge.asked[names[3]] <= 21
+    assert judge.asked[names[3]] <= 9
+
+
+def test_one_answer_that_fails_alone_is_asked_ever_more_rarely_and_judged_by_others(
+    engine: Engine,
+) -> None:
+    """While nothing else is graded the judge may be down; once others are, the answer is at fault."""
+    names = fill(engine, 2)
+    clock, judge = ManualClock(CLOCK_S), OddJudge()
+    sound = judge.grade
+
+    async def grade_all_but_one(sample: Sample, criteria: Sequence[AskedCriterion]) -> Judgement:
+        if sample.id == names[0]:
+            judge.asked[sample.id] += 1
+            return Judgement(sample.id, "odd", Status.PROVIDER_ERROR, detail="400")
+        return await sound(sample, criteria)
+
+    judge.grade = grade_all_but_one  # type: ignore[method-assign]
+    worker = worker_of(engine, judge, clock)
+    for _ in range(12 * 24):
+        worker.step()
+        clock.advance(300.0)
+    alone = judge.asked[names[0]], counts(engine)
+    for _ in range(3):
+        fill(engine, 1)
+        for _ in range(24):
+            worker.step()
+            clock.advance(300.0)
+    worker.close()
+
+    assert alone[0] <= 2 + 5 + 24
+    assert alone[1] == ArmSamples(waiting=1, judged=1, graded=1)
+    assert counts(engine) == ArmSamples(judged=4, failed=1, graded=4)
 
 
 def test_an_answer_that_kills_its_workers_is_given_up(engine: Engine) -> None:

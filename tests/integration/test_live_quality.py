@@ -93,6 +93,23 @@ def test_a_canary_that_is_worse_by_the_margin_is_not_promoted(tmp_path: Path) ->
         assert made.view.state in {"rolled_back", "held"}
 
 
+def test_once_people_stop_the_judge_does_not_speak_alone(tmp_path: Path) -> None:
+    """The judge over-rates a worse canary; people correct it for fifty seconds and no longer."""
+    with world(
+        tmp_path,
+        answers("control", right=0.8, misjudged=0.06),
+        answers("canary", right=0.68, wrongly_met=0.35),
+    ) as made:
+        made.live(50, 30, until=is_over(made))
+        made.live(1_500, 30, until=is_over(made), people=False)
+        shown = {each.metric: each for each in made.view.comparisons}
+
+        assert made.view.state == "held"
+        assert any("answers that they were asked about last" in r for r in made.view.reasons)
+        # Nothing that nobody corrected was scored: the judge saw many more answers.
+        assert shown["rubric:helpful"].n_canary < 0.3 * sum(made.view.grading[0].judged)
+
+
 def test_without_people_nothing_is_promoted_and_the_reason_says_so(tmp_path: Path) -> None:
     with world(tmp_path, answers("control", right=0.8), answers("canary", right=0.8)) as made:
         made.live(700, 40, until=is_over(made), people=False)
@@ -190,7 +207,8 @@ def test_answers_that_users_disliked_are_sought_and_decide_nothing(tmp_path: Pat
         with read_session(made.engine) as session:
             targeted = session.execute(
                 text(
-                    "SELECT s.inference_id, s.inclusion, s.review_state, o.value_num FROM sample s "
+                    "SELECT s.inference_id, s.review_state, o.value_num, s.rate, s.inclusion "
+                    "FROM sample s "
                     "LEFT JOIN outcome o ON o.target_id = s.inference_id WHERE s.stream = 'targeted'"
                 )
             ).all()
@@ -203,7 +221,10 @@ def test_answers_that_users_disliked_are_sought_and_decide_nothing(tmp_path: Pat
 
     assert len(targeted) > 200
     assert sum(found.targeted) == len(targeted)
-    assert {(row[1], row[2], row[3]) for row in targeted} == {(0.5, "open", 0.0)}
+    assert {(row[1], row[2]) for row in targeted} == {("open", 0.0)}
+    for row in targeted:  # either stream could have drawn it when it came
+        assert 0.0 < row[3] < 1.0
+        assert row[4] == pytest.approx(row[3] + (1.0 - row[3]) * 0.5)
     assert not tasks & {row[0] for row in targeted}
 
 
@@ -243,7 +264,7 @@ def test_fewer_are_drawn_of_both_arms_where_the_money_pays_for_fewer(tmp_path: P
         with write_session(made.engine) as session:
             settle(
                 session, day_of(utc(made.clock.now_s())), reserved_nanousd=0,
-                spent_nanousd=1_000_000, dearest_nanousd=1_000_000, judged=1, unknown_cost=0,
+                spent_nanousd=1_000_000, dearest_nanousd=1_000_000, judged=1, calls=1, unknown_cost=0,
             )  # fmt: skip
         for _ in range(60):
             made.step(600, 10.0, tick=False)

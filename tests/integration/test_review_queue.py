@@ -15,6 +15,7 @@ from llm_canary.clock import ManualClock, utc
 from llm_canary.errors import Conflict, DataError, NotFound
 from llm_canary.review.queue import ReviewQueue, Submission
 from llm_canary.storage.engine import read_session, write_session
+from llm_canary.storage.repositories.sample_facts import sample_facts
 from llm_canary.storage.repositories.samples import NewSample, add_samples
 from tests.integration.test_judge_worker import CLOCK_S, TEXT, OddJudge, fill, worker_of
 from tests.support.asgi import AsgiClient
@@ -169,6 +170,45 @@ def test_the_human_score_is_what_most_people_say(engine: Engine) -> None:
     assert state_of(engine, sample) == ("done", 0.0, False)
 
 
+def test_the_points_of_two_who_are_divided_are_the_mean(engine: Engine) -> None:
+    [sample] = ask(engine, 1, wanted=2)
+    own = queue_of(engine)
+    for reviewer, label in (("mara", "met"), ("jon", "unmet")):
+        item = own.claim("helpful", reviewer)
+        assert item is not None
+        own.submit(item.sample_id, reviewer, item.token, Submission({"helps": label}))
+
+    assert state_of(engine, sample)[:2] == ("done", 0.5)
+
+
+def test_a_review_without_points_is_no_answer_until_another_gives_some(engine: Engine) -> None:
+    ids = ask(engine, 3, wanted=2)
+    clock = ManualClock(CLOCK_S)
+    worker = worker_of(engine, OddJudge(), clock)
+    while worker.step():
+        pass
+    worker.close()
+    own = queue_of(engine, clock)
+
+    def answered() -> int:
+        with read_session(engine) as session:
+            facts = sample_facts(session, "r", "helpful", utc(CLOCK_S + 10 * 86_400))
+        return facts.arms["canary"].answered
+
+    for _ in ids:
+        item = own.claim("helpful", "mara")
+        assert item is not None
+        own.submit(item.sample_id, "mara", item.token, Submission({"helps": "cannot_assess"}))
+    assert answered() == 0
+
+    own.record([(ids[0], "jon", MET)])
+    assert answered() == 1
+
+    clock.advance(2 * 86_400)  # its window has closed
+    own.record([(ids[1], "jon", MET)])
+    assert answered() == 1
+
+
 def test_a_person_s_later_review_is_a_revision_that_counts(engine: Engine) -> None:
     [sample] = ask(engine, 1)
     own = queue_of(engine)
@@ -218,6 +258,7 @@ def test_gold_looks_like_any_other_and_measures_the_reviewer(engine: Engine) -> 
     gold, _ = ask(engine, 2)
     clock = ManualClock(CLOCK_S)
     own = ReviewQueue(engine, clock, gold_rate=1.0)
+    own.record([(gold, "lead", MET)])
     own.make_gold(gold, {"helps": "met"}, by="lead", rationale="it names the town")
     item = own.claim("helpful", "mara")
     assert item is not None
@@ -225,7 +266,7 @@ def test_gold_looks_like_any_other_and_measures_the_reviewer(engine: Engine) -> 
     own.submit(gold, "mara", item.token, Submission({"helps": "unmet"}, seconds_active=12.0))
 
     client = AsgiClient(create_api(services(engine, own, clock)))
-    [mara] = client.get("/api/v1/reviews/reviewers").json()
+    _, mara = client.get("/api/v1/reviews/reviewers").json()
     assert mara == {
         "reviewer": "mara",
         "reviews": 1,
@@ -233,7 +274,9 @@ def test_gold_looks_like_any_other_and_measures_the_reviewer(engine: Engine) -> 
         "gold_accuracy": 0.0,
         "median_seconds": 12.0,
     }
-    assert state_of(engine, gold)[1] is None  # a test of the reviewer, no grade of the answer
+    assert state_of(engine, gold) == ("done", 1.0, True)  # a test of the reviewer, no grade
+    with pytest.raises(Conflict):
+        own.submit(gold, "mara", item.token, MET)  # who knows that it was gold knows the answer
 
 
 def services(engine: Engine, own: ReviewQueue, clock: ManualClock) -> ApiServices:

@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 
 from llm_canary.errors import DataError
 from llm_canary.ids import uuid7
-from llm_canary.sampling import PACE_MIN_SEEN, Pace, Stream, draw, place, rates
+from llm_canary.sampling import (
+    MIN_ANSWERED,
+    MIN_ASKED,
+    PACE_MIN_SEEN,
+    Pace,
+    Replies,
+    Stream,
+    draw,
+    periods,
+    place,
+    rates,
+)
 
 IDS = [f"{n:032x}" for n in range(20_000)]
 
@@ -106,3 +117,32 @@ def test_a_burst_lowers_the_chance_before_its_window_is_over():
 def test_what_is_no_rate_is_refused(act):
     with pytest.raises(DataError):
         act()
+
+
+def test_a_period_ends_by_how_many_were_asked_and_at_a_step():
+    closed = [(float(k), k % 3 == 0) for k in range(100)]
+    found = periods(closed, 25.0)
+
+    assert found == [Replies(0.0, 50.0, 50, 17), Replies(50.0, 100.0, 50, 17)]
+    assert periods(closed[: MIN_ASKED - 1], 25.0) == []
+
+
+def test_a_period_may_begin_after_silence_and_says_whether_its_answers_are_enough():
+    closed = [(1_000.0 + k / 10.0, k < MIN_ANSWERED - 1) for k in range(40)]
+    [found] = periods(closed, 25.0)
+
+    assert found == Replies(1_000.0, 1_025.0, 40, MIN_ANSWERED - 1)
+    assert found.rate is None
+    assert found._replace(answered=MIN_ANSWERED).rate == MIN_ANSWERED / 40
+
+
+@given(st.lists(st.booleans(), max_size=200), st.lists(st.booleans(), max_size=200))
+def test_who_answers_does_not_move_a_period(one, other):
+    n = min(len(one), len(other))
+    places = [(each.from_s, each.until_s, each.asked) for each in periods(_at(one[:n]), 7.5)]
+
+    assert places == [(p.from_s, p.until_s, p.asked) for p in periods(_at(other[:n]), 7.5)]
+
+
+def _at(answered):
+    return [(float(k), each) for k, each in enumerate(answered)]

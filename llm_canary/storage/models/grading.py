@@ -9,6 +9,10 @@ from sqlmodel import Field, SQLModel
 from llm_canary.storage.dialect import Json, UtcDateTime
 
 
+def _partial(where: str, *columns: str) -> Index:
+    return Index(None, *columns, sqlite_where=text(where), postgresql_where=text(where))
+
+
 class GradedSample(SQLModel, table=True):
     """An answer that people have graded, with what is needed to grade it again."""
 
@@ -100,13 +104,9 @@ class Sample(SQLModel, table=True):
         UniqueConstraint("inference_id", "rubric_id"),
         Index(None, "state", "ready_at"),
         Index(None, "rollout_id", "rubric_id"),
-        Index(
-            None,
-            "rubric_text_id",
-            "review_state",
-            sqlite_where=text("review_state IS NOT NULL"),
-            postgresql_where=text("review_state IS NOT NULL"),
-        ),
+        _partial("state IN ('waiting', 'leased')", "id"),
+        _partial("review_state IS NOT NULL", "rubric_id", "review_state", "id"),
+        _partial("human_score IS NOT NULL", "judge_id", "rubric_text_id"),
     )
 
     id: str = Field(primary_key=True)  # uuid7: claimed in this order
@@ -171,8 +171,9 @@ class JudgingDay(SQLModel, table=True):
     reserved_nanousd: int = Field(default=0, sa_type=BigInteger)
     spent_nanousd: int = Field(default=0, sa_type=BigInteger)
     dearest_nanousd: int = Field(default=0, sa_type=BigInteger)
-    judged: int = 0
-    unknown_cost: int = 0
+    judged: int = 0  # answers
+    calls: int = 0
+    unknown_cost: int = 0  # of these
 
 
 class ReviewSeat(SQLModel, table=True):
@@ -182,7 +183,11 @@ class ReviewSeat(SQLModel, table=True):
     """
 
     __tablename__ = "review_seat"
-    __table_args__ = (UniqueConstraint("sample_id", "reviewer"),)
+    __table_args__ = (
+        UniqueConstraint("sample_id", "reviewer"),
+        Index(None, "reviewer", "leased_until"),
+        _partial("leased_until IS NOT NULL", "leased_until"),
+    )
 
     sample_id: str = Field(primary_key=True, foreign_key="sample.id")
     seat: int = Field(primary_key=True)

@@ -156,3 +156,4 @@ class ScoreTask(SQLModel, table=True):
     what: str = Field(primary_key=True)  # "immediate", or the metric whose outcome window closes
     rollout_id: str
     due_at: datetime = Field(sa_type=UtcDateTime)
+    rates: dict[str, Any] | None = Field(default=None, sa_type=Json)  # by rubric, when it came

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from llm_canary.storage.models.grading import CalibrationRun, Judgement, Review,
 from llm_canary.storage.models.inferences import Inference
 
 SUBMITTED = "submitted"
+_AT_ONCE = 500  # ids in one statement
 
 
 class Compared(NamedTuple):
@@ -45,7 +46,7 @@ def compared(session: Session, source: str) -> list[Compared]:
     query = (
         select(col(Sample.rubric_text_id), col(Sample.judge_id), count)
         .where(*_both())
-        .group_by(col(Sample.rubric_text_id), col(Sample.judge_id))
+        .group_by(col(Sample.judge_id), col(Sample.rubric_text_id))
     )
     found = []
     for text_id, judge_id, labelled in session.execute(query).all():
@@ -86,7 +87,7 @@ def reviewed(session: Session, rubric_text_id: str, judge_id: str) -> list[Revie
         .order_by(col(Sample.id))
     )
     rows = session.execute(query).all()
-    given = _reviews(session, rubric_text_id)
+    given = _reviews(session, [row[0] for row in rows])
     return [Reviewed(*[*row, tuple(given[row[0]])]) for row in rows]
 
 
@@ -99,21 +100,19 @@ def _both() -> tuple[Any, ...]:
 
 
 def _reviews(
-    session: Session, rubric_text_id: str
+    session: Session, sample_ids: Sequence[str]
 ) -> dict[str, list[tuple[str, datetime, Mapping[str, Any]]]]:
-    """Return each person's last review of each sample."""
-    query = (
-        select(Review)
-        .join(Sample, col(Sample.id) == col(Review.sample_id))
-        .where(
-            col(Sample.rubric_text_id) == rubric_text_id,
-            col(Review.status) == SUBMITTED,
-        )
-        .order_by(col(Review.revision))
-    )
+    """Return each person's last review of each of the samples."""
     latest: dict[tuple[str, str], Review] = {}
-    for row in session.execute(query).scalars():
-        latest[row.sample_id, row.reviewer] = row
+    for start in range(0, len(sample_ids), _AT_ONCE):
+        some = sample_ids[start : start + _AT_ONCE]
+        query = (
+            select(Review)
+            .where(col(Review.sample_id).in_(some), col(Review.status) == SUBMITTED)
+            .order_by(col(Review.revision))
+        )
+        for row in session.execute(query).scalars():
+            latest[row.sample_id, row.reviewer] = row
     found: dict[str, list[tuple[str, datetime, Mapping[str, Any]]]] = defaultdict(list)
     for (sample_id, reviewer), row in latest.items():
         found[sample_id].append((reviewer, row.at, row.labels))
@@ -132,7 +131,7 @@ class ReviewedRow(NamedTuple):
 def reviewed_rows(session: Session, rubric_id: str, limit: int) -> list[ReviewedRow]:
     """Return the latest answers that people have reviewed, the newest first."""
     query = (
-        select(col(Sample.id), col(Sample.arm), col(Judgement.grades), col(Sample.rubric_text_id))
+        select(col(Sample.id), col(Sample.arm), col(Judgement.grades))
         .outerjoin(
             Judgement,
             (col(Judgement.sample_id) == col(Sample.id))
@@ -143,13 +142,13 @@ def reviewed_rows(session: Session, rubric_id: str, limit: int) -> list[Reviewed
         .limit(limit)
     )
     rows = session.execute(query).all()
-    given = {text_id: _reviews(session, text_id) for text_id in {row[3] for row in rows}}
+    given = _reviews(session, [row[0] for row in rows])
     return [
         ReviewedRow(
             sample_id,
             arm,
             grades or {},
-            {who: labels for who, _, labels in given[text_id][sample_id]},
+            {who: labels for who, _, labels in given[sample_id]},
         )
-        for sample_id, arm, grades, text_id in rows
+        for sample_id, arm, grades in rows
     ]

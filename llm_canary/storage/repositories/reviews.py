@@ -1,18 +1,13 @@
-"""The review queue: who has which sample, and what they said of it.
-
-A sample wants N reviews; each is a seat. A seat is leased, and kept by who submits. The primary
-key (sample, seat) and the unique (sample, reviewer) decide every race, so no item is reviewed more
-often than it wants, and by nobody twice.
-"""
+"""What reviewers said of samples, which of these are gold, and how many wait."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, exists, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlmodel import Session, col
@@ -26,17 +21,6 @@ OPEN, DONE, ADJUDICATE = "open", "done", "adjudicate"
 MAX_SKIPS = 3
 
 
-class Lease(NamedTuple):
-    """A reviewer's hold on one sample."""
-
-    sample_id: str
-    inference_id: str
-    rubric_id: str
-    rubric_text_id: str
-    token: str
-    leased_until: datetime
-
-
 class QueueCounts(NamedTuple):
     """How many samples of one rubric are where."""
 
@@ -47,132 +31,6 @@ class QueueCounts(NamedTuple):
     done: int
     adjudicate: int
     oldest_at: datetime | None  # of the open ones
-
-
-def claim_review(
-    session: Session, rubric_id: str, reviewer: str, now: datetime, *, lease_s: float
-) -> Lease | None:
-    """Lease the next sample to the reviewer, or the one that they hold; None: nothing is left.
-
-    One statement at a time in the caller's transaction: SQLite lets one writer in, PostgreSQL locks
-    the sample and passes over those that others have locked.
-    """
-    until = now + timedelta(seconds=lease_s)
-    held = _held_by(session, rubric_id, reviewer, now)
-    if held is not None:
-        return held
-    session.execute(
-        delete(ReviewSeat).where(
-            col(ReviewSeat.leased_until).is_not(None), col(ReviewSeat.leased_until) < now
-        )
-    )
-    taken = (
-        select(func.count())
-        .where(col(ReviewSeat.sample_id) == col(Sample.id))
-        .correlate(Sample)
-        .scalar_subquery()
-    )
-    has_been_here = (
-        exists()
-        .where(col(Review.sample_id) == col(Sample.id), col(Review.reviewer) == reviewer)
-        .correlate(Sample)
-    )
-    query = (
-        select(Sample)
-        .where(
-            col(Sample.rubric_id) == rubric_id,
-            col(Sample.review_state) == OPEN,
-            taken < col(Sample.reviews_wanted),
-            ~has_been_here,
-        )
-        .order_by(col(Sample.id))
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    while (sample := session.execute(query).scalar_one_or_none()) is not None:
-        # What another has taken between our look and our lock is seen only now.
-        if _seats(session, sample.id) < sample.reviews_wanted:
-            return _take(session, sample, reviewer, until)
-    return None
-
-
-def claim_gold(
-    session: Session, rubric_id: str, reviewer: str, now: datetime, *, lease_s: float
-) -> Lease | None:
-    """Lease a gold sample that the reviewer has not graded; any number may grade it."""
-    has_been_here = (
-        exists()
-        .where(col(Review.sample_id) == col(Sample.id), col(Review.reviewer) == reviewer)
-        .correlate(Sample)
-    )
-    query = (
-        select(Sample)
-        .join(GoldItem, col(GoldItem.sample_id) == col(Sample.id))
-        .where(
-            col(Sample.rubric_id) == rubric_id,
-            col(GoldItem.retired_at).is_(None),
-            ~has_been_here,
-        )
-        .order_by(col(Sample.id))
-        .limit(1)
-    )
-    sample = session.execute(query).scalar_one_or_none()
-    if sample is None:
-        return None
-    return _take(session, sample, reviewer, now + timedelta(seconds=lease_s))
-
-
-def extend(session: Session, sample_id: str, token: str, until: datetime) -> bool:
-    """Hold the lease until `until`; False when it is another's by now."""
-    statement = (
-        update(ReviewSeat)
-        .where(
-            col(ReviewSeat.sample_id) == sample_id,
-            col(ReviewSeat.token) == token,
-            col(ReviewSeat.leased_until).is_not(None),
-        )
-        .values(leased_until=until)
-        .execution_options(synchronize_session=False)
-    )
-    return bool(session.execute(statement).rowcount)  # type: ignore[attr-defined]
-
-
-def keep_seat(session: Session, sample: Sample, reviewer: str, token: str) -> bool:
-    """Turn the lease into a given review; a lost one counts while a seat is still free."""
-    statement = (
-        update(ReviewSeat)
-        .where(
-            col(ReviewSeat.sample_id) == sample.id,
-            col(ReviewSeat.reviewer) == reviewer,
-            col(ReviewSeat.token) == token,
-        )
-        .values(leased_until=None)
-        .execution_options(synchronize_session=False)
-    )
-    if session.execute(statement).rowcount:  # type: ignore[attr-defined]
-        return True
-    if _seats(session, sample.id) >= sample.reviews_wanted:
-        return False
-    _take(session, sample, reviewer, None, token=token)
-    return True
-
-
-def give_seat(session: Session, sample: Sample, reviewer: str) -> None:
-    """Give a review without a lease, as imports do; it may be one more than was wanted."""
-    query = select(col(ReviewSeat.reviewer)).where(col(ReviewSeat.sample_id) == sample.id)
-    if reviewer in set(session.execute(query).scalars()):
-        return
-    _take(session, sample, reviewer, None)
-
-
-def free_seat(session: Session, sample_id: str, token: str) -> bool:
-    """Give the lease back."""
-    statement = delete(ReviewSeat).where(
-        col(ReviewSeat.sample_id) == sample_id,
-        col(ReviewSeat.token) == token,
-        col(ReviewSeat.leased_until).is_not(None),
-    )
-    return bool(session.execute(statement).rowcount)  # type: ignore[attr-defined]
 
 
 def add_review(  # noqa: PLR0913 - the columns
@@ -233,11 +91,31 @@ def set_human(
     state: str,
     at: datetime | None,
 ) -> None:
-    """Note on the sample what people have come to, and where the item stands."""
-    sample.human_score, sample.human_passed, sample.review_state = score, passed, state
-    if sample.reviewed_at is None:
+    """Note on the sample what people have come to, and where the item stands.
+
+    `reviewed_at` is when there were points first, or the last review while there are none.
+    """
+    if sample.reviewed_at is None or sample.human_score is None:
         sample.reviewed_at = at
+    sample.human_score, sample.human_passed, sample.review_state = score, passed, state
     session.add(sample)
+
+
+def close_unreadable(session: Session, sample_id: str, at: datetime) -> None:
+    """Ask nobody any more about a sample whose text cannot be read."""
+    quiet = {"synchronize_session": False}
+    session.execute(
+        update(Sample)
+        .where(col(Sample.id) == sample_id, col(Sample.review_state) == OPEN)
+        .values(review_state=None)
+        .execution_options(**quiet)
+    )
+    session.execute(
+        update(GoldItem)
+        .where(col(GoldItem.sample_id) == sample_id)
+        .values(retired_at=at)
+        .execution_options(**quiet)
+    )
 
 
 def gold_of(session: Session, sample_id: str) -> GoldItem | None:
@@ -348,50 +226,3 @@ def open_samples(session: Session, rubric_id: str, limit: int) -> list[Sample]:
         .limit(limit)
     )
     return list(session.execute(query).scalars())
-
-
-def _seats(session: Session, sample_id: str) -> int:
-    query = select(func.count()).where(col(ReviewSeat.sample_id) == sample_id)
-    return int(session.execute(query).scalar_one())
-
-
-def _held_by(session: Session, rubric_id: str, reviewer: str, now: datetime) -> Lease | None:
-    query = (
-        select(Sample, col(ReviewSeat.token), col(ReviewSeat.leased_until))
-        .join(ReviewSeat, col(ReviewSeat.sample_id) == col(Sample.id))
-        .where(
-            col(ReviewSeat.reviewer) == reviewer,
-            col(ReviewSeat.leased_until) >= now,
-            col(Sample.rubric_id) == rubric_id,
-        )
-        .limit(1)
-    )
-    row = session.execute(query).first()
-    return None if row is None else _lease(row[0], row[1], row[2])
-
-
-def _take(
-    session: Session,
-    sample: Sample,
-    reviewer: str,
-    until: datetime | None,
-    *,
-    token: str | None = None,
-) -> Lease:
-    query = select(col(ReviewSeat.seat)).where(col(ReviewSeat.sample_id) == sample.id)
-    taken = set(session.execute(query).scalars())
-    seat = next(number for number in range(len(taken) + 1) if number not in taken)
-    token = token or uuid7()
-    session.add(
-        ReviewSeat(
-            sample_id=sample.id, seat=seat, reviewer=reviewer, token=token, leased_until=until
-        )
-    )
-    session.flush()
-    return _lease(sample, token, until or sample.drawn_at)
-
-
-def _lease(sample: Sample, token: str, until: datetime) -> Lease:
-    return Lease(
-        sample.id, sample.inference_id, sample.rubric_id, sample.rubric_text_id, token, until
-    )

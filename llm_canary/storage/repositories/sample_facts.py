@@ -39,7 +39,7 @@ class ArmSamples(NamedTuple):
     graded: int = 0
     labelled: int = 0  # by people, for whatever reason they were asked
     asked: int = 0  # people, by chance, about a graded answer whose window has closed
-    answered: int = 0  # of these, in time
+    answered: int = 0  # of these, in time and with points
 
 
 class SampleFacts(NamedTuple):
@@ -58,7 +58,8 @@ def sample_facts(session: Session, rollout_id: str, rubric_id: str, now: datetim
         & col(Sample.judge_score).is_not(None)
         & (col(Sample.closes_at) <= now)
     )
-    in_time = is_asked & (col(Sample.reviewed_at) <= col(Sample.closes_at))
+    has_points = col(Sample.human_score).is_not(None)
+    in_time = is_asked & has_points & (col(Sample.reviewed_at) <= col(Sample.closes_at))
     keys = (
         col(Sample.arm),
         col(Sample.stream),
@@ -96,10 +97,37 @@ def sample_facts(session: Session, rollout_id: str, rubric_id: str, now: datetim
     return SampleFacts(arms, targeted, dict(judges), dict(models))
 
 
+def replies_between(
+    session: Session, rollout_id: str, rubric_id: str, since: datetime, until: datetime
+) -> list[tuple[datetime, bool]]:
+    """Return when the windows closed of the answers that people were asked about by chance.
+
+    From `since`, before `until`, ascending; and whether people had graded them by then.
+    """
+    closes_at = col(Sample.closes_at)
+    in_time = col(Sample.human_score).is_not(None) & (col(Sample.reviewed_at) <= closes_at)
+    query = (
+        select(closes_at, case((in_time, 1), else_=0), col(Sample.review_state))
+        .where(
+            col(Sample.rollout_id) == rollout_id,
+            col(Sample.rubric_id) == rubric_id,
+            col(Sample.review_stream) == Stream.PROBABILITY.value,
+            closes_at >= since,
+            closes_at < until,
+        )
+        .order_by(closes_at)
+    )
+    # In SQL the last test would lead SQLite to the index of all reviews of all time.
+    return [
+        (at, bool(answered)) for at, answered, state in session.execute(query) if state is not None
+    ]
+
+
 def label_moments(session: Session, judge_id: str, before: datetime) -> CrossMoments:
     """Return the sums over answers that both a judge version (x) and people (y) have graded.
 
-    Of those that people were asked about by chance and have answered before `before`.
+    Of those that people were asked about by chance and whose windows closed before `before`: an
+    answer that is scored later has no part in its own prediction.
     """
     judge, human = col(Sample.judge_score), col(Sample.human_score)
     query = select(
@@ -116,6 +144,7 @@ def label_moments(session: Session, judge_id: str, before: datetime) -> CrossMom
         judge.is_not(None),
         human.is_not(None),
         col(Sample.reviewed_at) < before,
+        col(Sample.closes_at) < before,
     )
     n, *sums = session.execute(query).one()
     return CrossMoments(int(n), *(float(value or 0.0) for value in sums))
@@ -133,24 +162,29 @@ class Standing(NamedTuple):
 def standing_of(session: Session, judge_id: str) -> Standing:
     """Return the standing of a judge version: its newest comparison of each source.
 
-    One that does not trust it counts for all; else one that does.
+    One that does not trust it counts for all; else one that does, of which the newest says how old
+    that is.
     """
+    latest = (col(CalibrationRun.at).desc(), col(CalibrationRun.id).desc())
+    place = func.row_number().over(partition_by=col(CalibrationRun.source), order_by=latest)
+    ranked = (
+        select(col(CalibrationRun.id), place.label("place"))
+        .where(col(CalibrationRun.judge_id) == judge_id)
+        .subquery()
+    )
     query = (
         select(CalibrationRun)
-        .where(col(CalibrationRun.judge_id) == judge_id)
-        .order_by(col(CalibrationRun.at).desc(), col(CalibrationRun.id).desc())
-        .limit(50)
+        .join(ranked, ranked.c.id == col(CalibrationRun.id))
+        .where(ranked.c.place == 1)
+        .order_by(*latest)
     )
-    newest: dict[str, CalibrationRun] = {}
-    for row in session.execute(query).scalars():
-        newest.setdefault(row.source, row)
-    order = ["untrusted", "trusted", "not_enough"]
-    ranked = sorted(newest.values(), key=lambda row: (order.index(row.standing), -row.labelled))
-    if not ranked:
+    newest = session.execute(query).scalars().all()
+    if not newest:
         return Standing()
-    first = ranked[0]
+    order = ["untrusted", "trusted", "not_enough"]
+    first = min(newest, key=lambda row: order.index(row.standing))
     reasons = "; ".join(first.report.get("reasons", ()))
-    return Standing(first.standing, reasons, max(row.labelled for row in ranked), first.at)
+    return Standing(first.standing, reasons, max(row.labelled for row in newest), first.at)
 
 
 def drift_of(session: Session, judge_id: str) -> str | None:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlmodel import Session, col
@@ -20,6 +20,8 @@ from llm_canary.storage.models.inferences import Inference
 MAX_ATTEMPTS = 3  # a sample that ends so many leases without a result is poison
 LONGEST_WAIT = timedelta(days=7)
 OPEN = "open"
+# As the index of them says it: a database uses that only where no parameter stands for the states.
+_IS_UNFINISHED = text("sample.state IN ('waiting', 'leased')")
 
 
 class SampleState(StrEnum):
@@ -68,6 +70,7 @@ class Saved(NamedTuple):
     state: SampleState
     judgement: Mapping[str, Any]
     wants_review: bool = False  # the judge was in doubt
+    is_unreadable: bool = False  # by people either
 
 
 class Graded(NamedTuple):
@@ -78,6 +81,7 @@ class Graded(NamedTuple):
     judge_score: float | None
     human_score: float | None  # None: not asked by the probability stream, or nobody answered
     review_rate: float
+    closes_at: datetime
 
 
 def add_samples(
@@ -110,7 +114,7 @@ def waiting(session: Session) -> int:
 def has_work(session: Session, now: datetime) -> bool:
     """Say whether a sample waits that may be claimed, or given up, by now."""
     query = select(col(Sample.id)).where(
-        col(Sample.state).in_([SampleState.WAITING.value, SampleState.LEASED.value]),
+        _IS_UNFINISHED,
         col(Sample.ready_at) <= now,
     )
     return session.execute(query.limit(1)).first() is not None
@@ -138,7 +142,7 @@ def _claim(
     free = (
         select(col(Sample.id))
         .where(
-            col(Sample.state).in_([SampleState.WAITING.value, SampleState.LEASED.value]),
+            _IS_UNFINISHED,
             col(Sample.ready_at) <= now,
             attempts == 0 if is_first else (attempts > 0) & (attempts < MAX_ATTEMPTS),
         )
@@ -199,6 +203,14 @@ def save(session: Session, results: Sequence[Saved], at: datetime) -> list[Saved
         for each in kept
     ]
     session.execute(update(Sample), ends)
+    unreadable = [each.claimed.id for each in kept if each.is_unreadable]
+    if unreadable:
+        session.execute(
+            update(Sample)
+            .where(col(Sample.id).in_(unreadable), col(Sample.review_state) == OPEN)
+            .values(review_state=None)
+            .execution_options(synchronize_session=False)
+        )
     doubted = [each.claimed.id for each in kept if each.wants_review]
     if doubted:
         session.execute(
@@ -299,6 +311,7 @@ def graded(session: Session, inference_ids: Collection[str], rubric_id: str) -> 
             row.judge_score,
             row.human_score if _counts(row) else None,
             row.review_rate,
+            row.closes_at,
         )
         for row in session.execute(query)
     }

@@ -42,6 +42,7 @@ class Task(msgspec.Struct, frozen=True):
     what: str
     rollout_id: str
     due_s: float
+    rates: tuple[tuple[str, float], ...] = ()  # by rubric: its chance to be drawn when it came
 
 
 class ScoringRepository:
@@ -60,14 +61,12 @@ class ScoringRepository:
         # Sums are read, changed and written back: two scorers of one rollout would lose one's part.
         mine = select(Rollout.id).where(col(Rollout.id).in_(ids)).order_by(col(Rollout.id))
         self.session.exec(mine.with_for_update()).all()
-        columns = select(
-            ScoreTask.inference_id, ScoreTask.what, ScoreTask.rollout_id, ScoreTask.due_at
-        )
-        query = columns.where(is_due)
+        columns = ("inference_id", "what", "rollout_id", "due_at", "rates")
+        query = select(*[getattr(ScoreTask, name) for name in columns]).where(is_due)
         ordered = query.order_by(col(ScoreTask.due_at), col(ScoreTask.inference_id)).limit(limit)
         return [
-            Task(inference_id, what, rollout_id, due_at.timestamp())
-            for inference_id, what, rollout_id, due_at in self.session.exec(ordered)
+            Task(inference_id, what, rollout_id, due_at.timestamp(), tuple((rates or {}).items()))
+            for inference_id, what, rollout_id, due_at, rates in self.session.exec(ordered)
         ]
 
     def oldest_due_s(self, rollout_id: str, now_s: float) -> float | None:
@@ -82,8 +81,11 @@ class ScoringRepository:
     def inferences(self, ids: Collection[str]) -> dict[str, Any]:
         """Return the rows (attributes as in `_READ`, and `has_text`) of the ids that exist."""
         columns = [getattr(Inference, name) for name in _READ]
+        request = col(Inference.request_text)
+        # A request that was cut is JSON without an end, which neither judge nor people can read.
+        is_whole = request.like("%]") | request.like('%"')
         has_text = (
-            col(Inference.request_text).is_not(None) & col(Inference.response_text).is_not(None)
+            request.is_not(None) & is_whole & col(Inference.response_text).is_not(None)
         ).label("has_text")
         query = select(*[*columns, has_text]).where(col(Inference.id).in_(ids))
         return {row.id: row for row in self.session.exec(query)}
@@ -216,6 +218,7 @@ class ScoringRepository:
                 "what": task.what,
                 "rollout_id": task.rollout_id,
                 "due_at": utc(task.due_s),
+                "rates": dict(task.rates) or None,
             }
             for task in tasks
         ]

@@ -71,7 +71,8 @@ def test_a_worse_one_is_rolled_back_on_its_points():
         pytest.param(
             {"standing": "not_enough", "labels": 40}, "40 of 100 human labels", id="few-labels"
         ),
-        pytest.param({"labelled": (10, 19)}, "29 of 30 answers", id="few-of-this-rollout"),
+        pytest.param({"labelled": (60, 29)}, "29 of 30 answers of the canary", id="few-of-one-arm"),
+        pytest.param({"lately": (40, 4)}, "graded 4 of the 40 answers", id="people-have-stopped"),
         pytest.param(
             {"drawn": (0, 0), "without_text": (500, 500), "judges": ()},
             "none keeps its text",

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from llm_canary.metrics.accumulate import Response, Settings, enter, look, mature
 from llm_canary.metrics.builtin import BUILT_IN
 from llm_canary.metrics.freeze import Rule, StageMargin
+from llm_canary.metrics.graded import net_benefit
 from llm_canary.metrics.spec import ResponseFacts
 from llm_canary.metrics.state import (
     ALL,
@@ -242,3 +243,24 @@ def test_segments_add_up_to_all(drawn):
     total = sum(state.score.n_control + state.score.n_canary for state in parts)
     whole = rollup.slice("error_rate").score
     assert total == whole.n_control + whole.n_canary
+
+
+def test_corrections_of_a_judge_who_is_wrong_about_the_canary_alone_count_whole():
+    """Every control answer has 0.8 points; a tenth of the canary's are corrected from 1 to -2."""
+    spec, _ = net_benefit(2e7, outcome="rubric:x")
+    how = Settings(
+        rules={"net_benefit": Rule(stages={"initial": StageMargin(5e5, relative=False)})}
+    )
+    rollup = Rollup()
+    for k in range(400):
+        is_canary = k >= 100 and k % 2 == 1
+        points = 0.8 if not is_canary else (-2.0 if k % 20 == 1 else 1.0)
+        cost = 2_000_000 if k != 300 else 10**12  # one answer is beyond all others
+        facts = {"uncached_cost_nanousd": cost, "outcomes": {"rubric:x": points}}
+        mature(rollup, UnitState(), response(canary=is_canary, share=0.5, **facts), spec, how)
+    look(rollup, {"net_benefit": spec}, NOW_S)
+    found, frozen = rollup.slice("net_benefit").score, rollup.metric("net_benefit").frozen
+
+    # 15 of 150 canary answers are three points below the judge's: 0.7 points in the mean.
+    assert found.sum_canary / found.n_canary == pytest.approx(2e6 - 2e7 * 0.7)
+    assert found.sum_control / found.n_control < 3 * frozen.cap - 2e7 * 0.8
