@@ -100,6 +100,7 @@ class Sample(SQLModel, table=True):
         UniqueConstraint("inference_id", "rubric_id"),
         Index(None, "state", "ready_at"),
         Index(None, "rollout_id", "rubric_id"),
+        Index(None, "rollout_id", "drawn_at"),
         Index(
             None,
             "rubric_text_id",
