@@ -23,7 +23,7 @@ from llm_canary.storage.dialect import is_sqlite
 from llm_canary.telemetry.events import InferenceEvent, Terminal
 
 STEPS_S = (60, 600, 3_600, 21_600)
-FINE_STEPS_S = STEPS_S[:2]  # kept for some days only
+FINE_STEPS_S, COARSE_STEPS_S = STEPS_S[:2], STEPS_S[2:]  # fine ones are kept for some days only
 NO_ARM = ""
 COUNTS = (
     "requests",
@@ -115,7 +115,7 @@ def put(connection: Connection, sums: Mapping[Bin, Sums]) -> None:
 
 
 def read_bin(row: Sequence[Any]) -> tuple[Bin, Sums]:
-    """Return the key and the sums of a row of `COLUMNS`."""
+    """Return the key and the sums of a row of `COLUMN_NAMES`."""
     key, rest = Bin(*row[: len(Bin._fields)]), row[len(Bin._fields) :]
     counts = Counter(dict(zip(COUNTS, rest, strict=False)))
     return key, Sums(counts, tuple(map(LogHistogram.unpacked, rest[len(COUNTS) :])))
@@ -183,9 +183,10 @@ def _lock(connection: Connection, bins: Sequence[Bin]) -> dict[Bin, Sums]:
 
 
 _INF = float("inf")
+COLUMN_NAMES = Bin._fields + COUNTS + HISTOGRAMS
+COLUMNS = ", ".join(COLUMN_NAMES)
 _KEY = ", ".join(Bin._fields)
-COLUMNS = f"{_KEY}, {', '.join(COUNTS + HISTOGRAMS)}"
-_MARKS = ", ".join("?" for _ in Bin._fields + COUNTS + HISTOGRAMS)
+_MARKS = ", ".join("?" for _ in COLUMN_NAMES)
 _PUT = f"""
     INSERT INTO rollup ({COLUMNS}) VALUES ({_MARKS}) ON CONFLICT ({_KEY}) DO UPDATE SET
     {", ".join(f"{name} = excluded.{name}" for name in COUNTS + HISTOGRAMS)}"""  # noqa: S608 - names of ours
