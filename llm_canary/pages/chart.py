@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from itertools import pairwise
 from math import ceil, exp, log
 from typing import NamedTuple
@@ -109,7 +110,8 @@ def shares_chart(
         )
         for place, label in enumerate(labels)
     )
-    return Chart(anchor_of(title), title, "%", fact, "spread", columns, rows, unit.capitalize())
+    share = f"{unit}; % of the arm"
+    return Chart(anchor_of(title), title, share, fact, "spread", columns, rows, unit.capitalize())
 
 
 def comparison_text(
@@ -142,8 +144,8 @@ def number(value: float | None) -> str:
 
 
 def anchor_of(title: str) -> str:
-    """Return an id for the title; letters and digits only, whatever people call a rubric."""
-    return "chart-" + "".join(each if each.isalnum() and each.isascii() else "-" for each in title)
+    """Return an id for the title, its own and without special characters."""
+    return f"chart-{blake2b(title.encode(), digest_size=6).hexdigest()}"
 
 
 def _edge(value: float) -> str:

@@ -92,7 +92,7 @@ def _requests(series: Series, totals: Mapping[Role, Sums], when: str) -> Chart |
         role: float(sums.counts["requests"]) for role, sums in totals.items()
     }
     fact = comparison_text("Requests", counts, BARE, when, places=0)
-    return over_time("Requests per minute", "per minute", fact, _pair(value), series.times)
+    return over_time("Requests", "per minute", fact, _pair(value), series.times)
 
 
 def _errors(series: Series, totals: Mapping[Role, Sums], when: str) -> Chart | None:
@@ -189,7 +189,7 @@ def _spread(
     medians = _each(totals, lambda sums: sums.histograms[place].quantile(0.5))
     histograms = {role: sums.histograms[place] for role, sums in totals.items()}
     fact = comparison_text("Median", medians, unit, when)
-    return spread(title, "ms" if unit is _MS else "tokens", fact, histograms)
+    return spread(title, unit.value.strip(), fact, histograms)
 
 
 def _tenths(name: str, arms: Mapping[Role, Mapping[int, Scores]], when: str) -> Chart:

@@ -4,6 +4,7 @@
   const plots = new Map(); // figure -> { plot, width }
   const ABSENT = "\u2013";
   const HEIGHT = 208;
+  const TIMES = [60, 300, 600, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 345600, 604800, 1209600, 2419200, 4838400];
   const FONT = "11px system-ui, sans-serif";
 
   const numberOf = (text) => (text === ABSENT ? null : Number(text));
@@ -26,6 +27,12 @@
       data[0].push(x);
       cells.forEach((cell, place) => data[place + 1].push(numberOf(cell.textContent)));
       labels.push(head.textContent);
+    }
+    if (!isTime && labels.length > 0) {
+      // The last bar has an end too.
+      data[0].push(labels.length);
+      data.slice(1).forEach((line) => line.push(line.at(-1)));
+      labels.push(labels.at(-1).split(" to ")[1] ?? "");
     }
     return { data, labels, isTime };
   };
@@ -76,8 +83,8 @@
     const keys = [...figure.querySelectorAll(".key")];
     const axis = { stroke: ink, font: FONT, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1, size: 4 } };
     const x = table.isTime
-      ? { ...axis, space: 60, values: (u, splits, place, space, step) => splits.map((at) => timeText(at, step)) }
-      : { ...axis, space: 90, incrs: [1, 2, 3, 4, 6, 8, 12], values: (u, splits) => splits.map((place) => table.labels[place]?.split(" to ")[0] ?? "") };
+      ? { ...axis, size: 30, space: 60, incrs: TIMES, values: (u, splits, place, space, step) => splits.map((at) => timeText(at, step)) }
+      : { ...axis, size: 30, space: 60, incrs: [1, 2, 3, 4, 6, 8, 12], values: (u, splits) => splits.map((place) => table.labels[place]?.split(" to ")[0] ?? "") };
     return {
       width,
       height: HEIGHT,
@@ -142,7 +149,7 @@
 
   const save = (blob, figure, kind) => {
     const link = document.createElement("a");
-    const title = figure.querySelector(".chart-plot").id.replace(/^chart-|-plot$/g, "").toLowerCase();
+    const title = figure.querySelector("h3").firstChild.textContent.trim().toLowerCase().replace(/[^a-z0-9]+/g, "-");
     link.href = URL.createObjectURL(blob);
     link.download = `${figure.closest(".charts")?.dataset.name ?? "chart"}-${title}.${kind}`;
     link.click();
