@@ -91,7 +91,7 @@
       legend: { show: false },
       cursor: { y: false, points: { size: 7 }, drag: { x: false, y: false } },
       scales: { x: { time: false }, y: { range: (u, low, high) => [0, high > 0 ? high * 1.08 : 1] } },
-      axes: [x, { ...axis, size: 56, values: (u, splits) => splits.map(shown) }],
+      axes: [x, { ...axis, size: 48, values: (u, splits) => splits.map(shown) }],
       series: [{}, ...keys.map((key) => ({
         stroke: getComputedStyle(key).color,
         width: key.classList.contains("is-heavy") ? 2.25 : 1.25,

@@ -1,5 +1,7 @@
 """Sums over time as tables and facts in words: gaps stay gaps, missing is not zero."""
 
+import hashlib
+import re
 from collections import Counter
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from llm_canary.pages.chart import anchor_of, number, spread
 from llm_canary.pages.quantity import ABSENT
 from llm_canary.pages.series_charts import Series, charts
+from llm_canary.resources import resource_dir
 from llm_canary.routing.table import Role
 from llm_canary.stats.histogram import LogHistogram
 from llm_canary.storage.repositories.series import Scores, Window
@@ -146,3 +149,12 @@ def test_an_anchor_is_an_id_of_its_own_whatever_the_rubric_is_called():
 
     assert len(anchors) == 3
     assert all(anchor.replace("-", "").isalnum() for anchor in anchors)
+
+
+@pytest.mark.parametrize("file", ["uplot.min.js", "uplot.css"])
+def test_uplot_is_the_file_that_the_readme_names(file):
+    web = resource_dir("web")
+    named = re.search(rf"{file} sha256 ([0-9a-f]{{64}})", (web / "README.md").read_text())
+
+    assert named is not None
+    assert hashlib.sha256((web / "static" / file).read_bytes()).hexdigest() == named[1]
