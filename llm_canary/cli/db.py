@@ -1,4 +1,4 @@
-"""`llm-canary db migrate|doctor`."""
+"""`llm-canary db migrate|doctor|rollups`."""
 
 from __future__ import annotations
 
@@ -63,3 +63,28 @@ def doctor(as_json: bool) -> None:
             err=problem is not None,
         )
     sys.exit(0 if problem is None else 5)
+
+
+@db.command()
+@click.option("--rebuild", is_flag=True, required=True, help="Make them anew from stored rows.")
+def rollups(rebuild: bool) -> None:
+    """Make the sums that charts read anew, e.g. after an upgrade from before there were any.
+
+    The server may go on: what it receives meanwhile waits on its disk.
+    """
+    from llm_canary.clock import SystemClock  # noqa: PLC0415
+    from llm_canary.config.settings import Settings  # noqa: PLC0415
+    from llm_canary.errors import StorageError  # noqa: PLC0415
+    from llm_canary.storage import rollup_upkeep  # noqa: PLC0415
+    from llm_canary.storage.engine import make_engine  # noqa: PLC0415
+    from llm_canary.storage.migrate import check  # noqa: PLC0415
+
+    del rebuild  # asked for by name, because it takes a while and holds up the drain
+    engine = make_engine(Settings().database_url)
+    try:
+        check(engine)
+        count = rollup_upkeep.rebuild(engine, SystemClock().now_s())
+        click.echo(f"rollups rebuilt from {count:,} inferences")
+    except StorageError as error:
+        click.echo(error.message, err=True)
+        sys.exit(5)

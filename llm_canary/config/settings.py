@@ -43,6 +43,12 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(
         default=None, description="the key with which commands talk to that server"
     )
+    fine_rollup_days: float = Field(
+        default=14,
+        ge=1,
+        le=3650,
+        description="how long charts keep minutes and ten minutes; after that, hours",
+    )
 
     def __init__(self) -> None:
         """Read the environment; raise ConfigError naming every wrong variable, never its value."""

@@ -9,7 +9,7 @@ from llm_canary.metrics.spec import Declared, MetricSpec, Missing, ResponseFacts
 
 _UNSEEN = frozenset({"client_cancelled", "rejected"})  # the client left, or no variant was chosen
 _FAILED = frozenset({"upstream_error", "truncated", "timeout"})
-_THUMBS, _TASK = "thumbs", "task_completed"
+THUMBS, _TASK = "thumbs", "task_completed"
 _HOUR_S, _DAY_S = 3_600.0, 86_400.0
 _UNCACHED_BELOW_SHARE = 0.5  # a small canary has a cold prompt cache
 
@@ -249,7 +249,7 @@ _ALL = (
         value=_of_number("latency_ms"),
         skips_warm_up=True,
     ),
-    *_asked("thumbs_up_rate", _THUMBS, _HOUR_S, 0.2),
+    *_asked("thumbs_up_rate", THUMBS, _HOUR_S, 0.2),
     *_asked("task_completion", _TASK, _DAY_S, 0.3),
     MetricSpec(
         name="escalation",

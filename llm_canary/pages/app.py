@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.responses import Response
 from starlette.staticfiles import StaticFiles
 
+from llm_canary.pages.charts import add_charts
 from llm_canary.pages.login import add_login
 from llm_canary.pages.overview import add_overview
 from llm_canary.pages.render import Renderer
@@ -19,7 +20,7 @@ def add_pages(app: FastAPI, services: PageServices) -> Site:
     """Add every page to the application, with security headers on every answer."""
     web = resource_dir("web")
     site = Site(app, services, Renderer(web))
-    for add in (add_login, add_overview):
+    for add in (add_login, add_overview, add_charts):
         add(site)
     app.mount("/static", _Static(directory=web / "static"), name="static")
     app.add_middleware(SecurityHeaders)

@@ -34,6 +34,7 @@ from llm_canary.rollout.scoring import score_due
 from llm_canary.rollout.service import RolloutService
 from llm_canary.server.data_plane import DataPlane
 from llm_canary.server.workers import Workers
+from llm_canary.storage import rollup_upkeep
 from llm_canary.storage.engine import make_engine
 from llm_canary.storage.ingest import SqlBatchSink
 from llm_canary.storage.migrate import check, upgrade
@@ -41,6 +42,7 @@ from llm_canary.telemetry.drain import Drain
 
 _log = logging.getLogger(__name__)
 _BATCH = 2_000
+_PRUNE_EVERY_S = 3_600.0
 _LAST_BATCHES = 10  # after that the next start goes on
 
 
@@ -52,6 +54,8 @@ class ControlPlane:
     ) -> None:
         settings = Settings()
         self._data_dir: Path = settings.data_dir
+        self._fine_rollup_days = settings.fine_rollup_days
+        self._prune_after_s = 0.0
         self._data_dir.mkdir(parents=True, exist_ok=True)
         self._data_plane = data_plane
         self._clock = clock
@@ -73,6 +77,7 @@ class ControlPlane:
             self._loop("drain", self._drain_step, interval_s=0.1),
             self._loop("score", self._score_step, interval_s=0.25),
             self._loop("decide", self._decide_step, interval_s=1.0),
+            self._loop("rollups", self._rollup_step, interval_s=2.0),
             self._loop("publish", self._publisher.publish, interval_s=0.25),
             self._loop("forget", self._forget_step, interval_s=60.0),
             Loop("config", self._config_step, interval_s=0.5, clock=clock),
@@ -194,6 +199,15 @@ class ControlPlane:
     def _forget_step(self) -> bool:
         is_leader = self._controller.is_leader
         return is_leader and forget_units(self._engine, self._clock, _BATCH) >= _BATCH
+
+    def _rollup_step(self) -> bool:
+        if not self._controller.is_leader:
+            return False
+        now_s = self._clock.now_s()
+        if now_s >= self._prune_after_s:
+            rollup_upkeep.prune(self._engine, now_s, self._fine_rollup_days)
+            self._prune_after_s = now_s + _PRUNE_EVERY_S
+        return rollup_upkeep.count_thumbs(self._engine, now_s) >= rollup_upkeep.LIMIT
 
     def _decide_step(self) -> bool:
         self._controller.tick()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import accumulate
-from math import exp, floor, isfinite, log
+from math import exp, floor, inf, isfinite, log
+
+import msgspec
 
 from llm_canary.errors import DataError
 
 _LOG_WIDTH = log(1.02)
+_decoder = msgspec.msgpack.Decoder(list[int])
 _LOWEST, _HIGHEST = floor(log(1e-9) / _LOG_WIDTH), floor(log(1e15) / _LOG_WIDTH)
 
 
@@ -37,8 +41,12 @@ class LogHistogram:
 
     def extend(self, values: Iterable[float]) -> None:
         """Count each of `values`."""
-        for value in values:
-            self.add(value)
+        found = list(values)
+        for value in found:
+            if not 0.0 <= value < inf:
+                self.add(value)  # which says what is wrong
+        self.bins.update(map(bin_of, filter(None, found)))
+        self.zeros += found.count(0.0)
 
     def __add__(self, other: LogHistogram) -> LogHistogram:
         return LogHistogram(self.bins + other.bins, self.zeros + other.zeros)
@@ -61,19 +69,38 @@ class LogHistogram:
         if total == 0:
             return None
         rank = q * (total - 1)
-        cells = self.cells()
-        upto = accumulate(count for _, count in cells)
-        return next(middle for (middle, _), seen in zip(cells, upto, strict=True) if rank < seen)
+        if rank < self.zeros:
+            return 0.0
+        bins = sorted(self.bins)
+        upto = list(accumulate(map(self.bins.__getitem__, bins), initial=self.zeros))
+        return _middle(bins[bisect_right(upto, rank) - 1])
 
     def cells(self) -> list[tuple[float, int]]:
         """Return (middle of the bin, count) in ascending order; zeros come first."""
         head = [(0.0, self.zeros)] if self.zeros else []
         return head + [
-            (exp((b + 0.5) * _LOG_WIDTH), self.bins[b]) for b in sorted(self.bins) if self.bins[b]
+            (_middle(bin_), self.bins[bin_]) for bin_ in sorted(self.bins) if self.bins[bin_]
         ]
+
+    def packed(self) -> bytes:
+        """Return the form to store: zeros, then bin and count in turn, as msgpack."""
+        flat = [self.zeros]
+        for bin_ in sorted(self.bins):
+            flat += (bin_, self.bins[bin_])
+        return msgspec.msgpack.encode(flat)
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> LogHistogram:
+        """Return the histogram that `packed` made `data` of."""
+        flat = _decoder.decode(data)
+        return cls(Counter(dict(zip(flat[1::2], flat[2::2], strict=True))), flat[0])
 
 
 def bin_of(value: float) -> int:
     """Return the bin of a positive value."""
     bin_ = floor(log(value) / _LOG_WIDTH)
     return bin_ if _LOWEST <= bin_ <= _HIGHEST else min(max(bin_, _LOWEST), _HIGHEST)
+
+
+def _middle(bin_: int) -> float:
+    return exp((bin_ + 0.5) * _LOG_WIDTH)

@@ -1,7 +1,8 @@
 """Events into rows, in one transaction and without the ORM, whose objects would cost 100 us each.
 
 An inference that is new, is eligible and belongs to a rollout also gets its score task. A task is
-deleted once scored, so an event that comes a second time must not make another one.
+deleted once scored, so an event that comes a second time must not make another one. What is new is
+also added to the rollups; a thumb is, a moment later, by `storage.thumbs`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from llm_canary.clock import utc
 from llm_canary.errors import DataError, LlmCanaryError
+from llm_canary.storage import rollups, thumbs
 from llm_canary.storage.dialect import is_sqlite, sqlite_time
 from llm_canary.storage.engine import unreachable
 from llm_canary.storage.models.inferences import MAX_TIER_CHARS
@@ -89,10 +91,11 @@ class SqlBatchSink:
             with self._engine.begin() as connection:
                 if served:
                     note_served(connection, served)
-                if self._is_sqlite:
-                    _write_sqlite(connection, inferences, outcomes)
-                else:
-                    _write_postgresql(connection, inferences, outcomes)
+                write = _write_sqlite if self._is_sqlite else _write_postgresql
+                new = write(connection, inferences, outcomes)
+                thumbs.mark(connection, outcomes)
+                # Last: on PostgreSQL others wait for these rows until the transaction ends.
+                rollups.add(connection, rollups.fold(new))
         except (sqlalchemy.exc.DBAPIError, psycopg.Error, OverflowError, ValueError) as error:
             raise self._translated(error) from error
         self._served.update(served)
@@ -114,7 +117,8 @@ class SqlBatchSink:
 
 def _write_sqlite(
     connection: Connection, inferences: list[InferenceEvent], outcomes: list[OutcomeEvent]
-) -> None:
+) -> list[InferenceEvent]:
+    """Insert, and return the inferences that were not there."""
     # Nobody else writes between this look and the insert: the transaction began as a writer's.
     known = set(
         connection.exec_driver_sql(
@@ -122,12 +126,14 @@ def _write_sqlite(
             (_to_json([event.id for event in inferences]).decode(),),
         ).scalars()
     )
+    new: list[InferenceEvent] = []
     rows: list[Row] = []
     tasks: list[Row] = []
     for event in inferences:
         if event.id in known:
             continue
         known.add(event.id)
+        new.append(event)
         rows.append(_inference_row(event, sqlite_time))
         if (due_s := _due_s(event)) is not None:
             tasks.append((event.id, IMMEDIATE, event.rollout_id, sqlite_time(due_s)))
@@ -138,11 +144,14 @@ def _write_sqlite(
     ):
         if values:
             connection.exec_driver_sql(_insert(table, columns, "?"), values)
+    return new
 
 
 def _write_postgresql(
     connection: Connection, inferences: list[InferenceEvent], outcomes: list[OutcomeEvent]
-) -> None:
+) -> list[InferenceEvent]:
+    """Insert, and return the inferences that were not there."""
+    new: list[InferenceEvent] = []
     if inferences:
         driver: psycopg.Connection = cast("Any", connection.connection.driver_connection)
         with driver.cursor() as cursor:
@@ -153,10 +162,14 @@ def _write_postgresql(
                     due_s = _due_s(event)
                     due_at = None if due_s is None else utc(due_s)
                     copy.write_row((due_at, *_inference_row(event, utc)))
-            cursor.execute(_MERGE)
+            inserted = {name for (name,) in cursor.execute(_MERGE)}
+        # Of an id that comes twice, the first one was inserted.
+        first = {event.id: event for event in reversed(inferences)}
+        new = [event for name, event in first.items() if name in inserted]
     if outcomes:
         rows = [_outcome_row(event, utc) for event in outcomes]
         connection.exec_driver_sql(_insert("outcome", _OUTCOME, "%s"), rows)
+    return new
 
 
 def _inference_row(event: InferenceEvent, time: Time) -> Row:
@@ -232,8 +245,10 @@ _MERGE = f"""
     WITH new AS (
         INSERT INTO inference ({", ".join(_INFERENCE)})
         SELECT {", ".join(_INFERENCE)} FROM {_STAGING}
-        ON CONFLICT DO NOTHING RETURNING id)
-    INSERT INTO score_task (inference_id, what, rollout_id, due_at)
-    SELECT DISTINCT ON (id) id, '{IMMEDIATE}', rollout_id, due_at
-    FROM new JOIN {_STAGING} USING (id) WHERE due_at IS NOT NULL
-    ON CONFLICT DO NOTHING"""  # noqa: S608 - names of ours
+        ON CONFLICT DO NOTHING RETURNING id),
+    task AS (
+        INSERT INTO score_task (inference_id, what, rollout_id, due_at)
+        SELECT DISTINCT ON (id) id, '{IMMEDIATE}', rollout_id, due_at
+        FROM new JOIN {_STAGING} USING (id) WHERE due_at IS NOT NULL
+        ON CONFLICT DO NOTHING)
+    SELECT id FROM new"""  # noqa: S608 - names of ours

@@ -107,6 +107,7 @@ class Sample(SQLModel, table=True):
         _partial("state IN ('waiting', 'leased')", "id"),
         _partial("review_state IS NOT NULL", "rubric_id", "review_state", "id"),
         _partial("human_score IS NOT NULL", "judge_id", "rubric_text_id"),
+        Index(None, "rollout_id", "drawn_at"),
     )
 
     id: str = Field(primary_key=True)  # uuid7: claimed in this order

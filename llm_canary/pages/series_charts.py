@@ -1,0 +1,233 @@
+"""The charts of one rollout: from sums over time to tables and facts in words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import NamedTuple
+
+from llm_canary.pages.chart import (
+    Chart,
+    Column,
+    Line,
+    Value,
+    comparison_text,
+    over_time,
+    shares_chart,
+    spread,
+)
+from llm_canary.pages.quantity import BARE, Unit, unit_of
+from llm_canary.routing.table import Role
+from llm_canary.storage.repositories.series import Scores, Window, total
+from llm_canary.storage.rollups import HISTOGRAMS, Sums
+
+_FAILED = ("upstream_error", "truncated", "timeout")
+_UNSEEN = ("client_cancelled", "rejected")  # as the metrics of gates leave them out
+_PERCENT = Unit(1.0, "\N{NARROW NO-BREAK SPACE}%", "")
+_MS, _USD, _TOKENS = unit_of("ms"), Unit(1.0, "", "", "$"), unit_of("tokens")
+_POINTS = Unit(100.0, "", "")
+
+Points = Mapping[Role, Mapping[int, Sums]]
+Rubrics = Mapping[str, Mapping[Role, Mapping[int, Scores]]]
+
+
+class Mark(NamedTuple):
+    """A change of stage."""
+
+    at_s: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Series:
+    """What is known of both arms within a window."""
+
+    window: Window
+    points: Points
+    scores: Rubrics = field(default_factory=dict)
+
+    @property
+    def times(self) -> list[int]:
+        """When there is anything, in order."""
+        return sorted({at for arm in self.points.values() for at in arm})
+
+
+def charts(series: Series, when: str) -> tuple[Chart, ...]:
+    """Return every chart that has something to show; `when` says the range in words."""
+    totals = {role: total(series.points[role]) for role in Role}
+    found = [
+        _requests(series, totals, when),
+        _errors(series, totals, when),
+        _quantiles(series, totals, "Latency", "latency", when),
+        _quantiles(series, totals, "Time to first token", "ttft", when),
+        _tokens(series, totals, when),
+        _cost(series, totals, when),
+        _spent(series, totals, when),
+        _thumbs(series, totals, when),
+        *(_points(name, arms, when) for name, arms in sorted(series.scores.items())),
+        _spread(totals, "Distribution of latency", "latency", _MS, when),
+        _spread(totals, "Distribution of output tokens", "output_tokens", _TOKENS, when),
+        *(_tenths(name, arms, when) for name, arms in sorted(series.scores.items())),
+    ]
+    return tuple(chart for chart in found if chart is not None)
+
+
+def failed_share(sums: Sums) -> float | None:
+    """Return the errors in percent of the exchanges that somebody saw."""
+    seen = sums.counts["requests"] - sum(sums.counts[name] for name in _UNSEEN)
+    return _ratio(100 * sum(sums.counts[name] for name in _FAILED), seen)
+
+
+def _requests(series: Series, totals: Mapping[Role, Sums], when: str) -> Chart | None:
+    shown = series.window
+
+    def value(role: Role, at: int) -> float | None:
+        sums = series.points[role].get(at)
+        # The first and the last bin are not over, or not begun, within the window.
+        lasted_s = min(at + shown.step_s, shown.until_s) - max(at, shown.since_s)
+        return None if sums is None else 60 * sums.counts["requests"] / max(lasted_s, 1.0)
+
+    counts: dict[Role, float | None] = {
+        role: float(sums.counts["requests"]) for role, sums in totals.items()
+    }
+    fact = comparison_text("Requests", counts, BARE, when, places=0)
+    return over_time("Requests", "per minute", fact, _pair(value), series.times)
+
+
+def _errors(series: Series, totals: Mapping[Role, Sums], when: str) -> Chart | None:
+    fact = comparison_text("Errors", _each(totals, failed_share), _PERCENT, when)
+    return over_time("Error rate", "%", fact, _lines(series, failed_share), series.times)
+
+
+def _quantiles(
+    series: Series, totals: Mapping[Role, Sums], title: str, name: str, when: str
+) -> Chart | None:
+    place = HISTOGRAMS.index(name)
+
+    def at_q(q: float) -> Callable[[Sums], float | None]:
+        return lambda sums: sums.histograms[place].quantile(q)
+
+    fact = comparison_text(f"{title}, p95", _each(totals, at_q(0.95)), _MS, when)
+    lines = [
+        Line(Column(f"{role.capitalize()} p{q * 100:.0f}", role, weight), _of(series, at_q(q)))
+        for role in Role
+        for q, weight in ((0.5, "light"), (0.95, "heavy"))
+    ]
+    return over_time(title, "ms", fact, lines, series.times)
+
+
+def _tokens(series: Series, totals: Mapping[Role, Sums], when: str) -> Chart | None:
+    def mean(name: str) -> Callable[[Sums], float | None]:
+        return lambda sums: _ratio(sums.counts[name], sums.counts[f"{name}_known"])
+
+    fact = comparison_text("Output", _each(totals, mean("completion_tokens")), _TOKENS, when)
+    lines = [
+        Line(Column(f"{role.capitalize()} {word}", role, weight), _of(series, mean(name)))
+        for role in Role
+        for word, name, weight in (
+            ("input", "prompt_tokens", "light"),
+            ("output", "completion_tokens", "heavy"),
+        )
+    ]
+    return over_time("Tokens per request", "tokens", fact, lines, series.times)
+
+
+def _cost(series: Series, totals: Mapping[Role, Sums], when: str) -> Chart | None:
+    fact = comparison_text("Cost per request", _each(totals, cost_per_request), _USD, when)
+    return over_time("Cost per request", "$", fact, _lines(series, cost_per_request), series.times)
+
+
+def cost_per_request(sums: Sums) -> float | None:
+    """Return the mean cost in dollars of the exchanges whose cost is known."""
+    return _ratio(sums.counts["cost_nanousd"] / 1e9, sums.counts["cost_known"])
+
+
+def _spent(series: Series, totals: Mapping[Role, Sums], when: str) -> Chart | None:
+    def spent(sums: Sums) -> float | None:
+        return sums.counts["cost_nanousd"] / 1e9 if sums.counts["cost_known"] else None
+
+    upto: dict[Role, dict[int, float]] = {}
+    for role, points in series.points.items():
+        known = [at for at in sorted(points) if points[at].counts["cost_known"]]
+        costs = accumulate(points[at].counts["cost_nanousd"] / 1e9 for at in known)
+        upto[role] = dict(zip(known, costs, strict=True))
+    fact = comparison_text("Spent", _each(totals, spent), _USD, when)
+    lines = _pair(lambda role, at: upto[role].get(at))
+    return over_time("Cost, added up", "$", fact, lines, series.times)
+
+
+def _thumbs(series: Series, totals: Mapping[Role, Sums], when: str) -> Chart | None:
+    def up(sums: Sums) -> float | None:
+        given = sums.counts["thumbs_up"] + sums.counts["thumbs_down"]
+        return _ratio(100 * sums.counts["thumbs_up"], given)
+
+    fact = comparison_text("Thumbs up, of those given", _each(totals, up), _PERCENT, when)
+    return over_time("Thumbs up", "% of thumbs", fact, _lines(series, up), series.times)
+
+
+def _points(name: str, arms: Mapping[Role, Mapping[int, Scores]], when: str) -> Chart | None:
+    def value(role: Role, at: int) -> float | None:
+        scores = arms[role].get(at)
+        return None if scores is None else _ratio(100 * scores.total, scores.count)
+
+    means = {
+        role: _ratio(
+            sum(each.total for each in points.values()), sum(each.count for each in points.values())
+        )
+        for role, points in arms.items()
+    }
+    times = sorted({at for points in arms.values() for at in points})
+    fact = comparison_text(f"Points by {name}", means, _POINTS, when)
+    return over_time(f"Rubric {name}", "points of 100", fact, _pair(value), times)
+
+
+def _spread(
+    totals: Mapping[Role, Sums], title: str, name: str, unit: Unit, when: str
+) -> Chart | None:
+    place = HISTOGRAMS.index(name)
+    medians = _each(totals, lambda sums: sums.histograms[place].quantile(0.5))
+    histograms = {role: sums.histograms[place] for role, sums in totals.items()}
+    fact = comparison_text("Median", medians, unit, when)
+    return spread(title, unit.value.strip(), fact, histograms)
+
+
+def _tenths(name: str, arms: Mapping[Role, Mapping[int, Scores]], when: str) -> Chart:
+    counts = {role: [0] * 10 for role in Role}
+    for role, points in arms.items():
+        for scores in points.values():
+            counts[role] = [a + b for a, b in zip(counts[role], scores.tenths, strict=True)]
+    answers: dict[Role, float | None] = {role: float(sum(each)) for role, each in counts.items()}
+    shares = {
+        role: [100 * count / sum(each) if sum(each) else 0.0 for count in each]
+        for role, each in counts.items()
+    }
+    labels = [f"{10 * place} to {10 * place + 10}" for place in range(10)]
+    fact = comparison_text("Scored answers", answers, BARE, when, places=0)
+    return shares_chart(f"Distribution of points by {name}", "points", fact, labels, shares)
+
+
+def _each(
+    totals: Mapping[Role, Sums], value: Callable[[Sums], float | None]
+) -> dict[Role, float | None]:
+    return {role: value(sums) for role, sums in totals.items()}
+
+
+def _of(series: Series, value: Callable[[Sums], float | None]) -> Value:
+    def at(role: Role, starts_s: int) -> float | None:
+        sums = series.points[role].get(starts_s)
+        return None if sums is None else value(sums)
+
+    return at
+
+
+def _lines(series: Series, value: Callable[[Sums], float | None]) -> list[Line]:
+    return _pair(_of(series, value))
+
+
+def _pair(value: Value) -> list[Line]:
+    return [Line(Column(role.capitalize(), role), value) for role in Role]
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return part / whole if whole else None

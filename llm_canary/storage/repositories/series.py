@@ -1,0 +1,140 @@
+"""What a rollout's arms have come to over time, read from the rollups; never from inferences.
+
+A bin in which nothing happened is absent, which is not the same as zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any
+
+from sqlalchemy import case, extract, func, select
+from sqlmodel import Session, col
+
+from llm_canary.clock import utc
+from llm_canary.routing.table import Role
+from llm_canary.sampling import Stream
+from llm_canary.storage import rollups
+from llm_canary.storage.models.grading import Sample
+from llm_canary.storage.models.rollups import RollupBin
+from llm_canary.storage.rollups import Sums
+
+MOST_POINTS = 300
+_MOST_SAMPLES = 20_000  # the newest ones; enough for every mean that a chart can show
+_TENTHS = tuple(number / 10 for number in range(1, 10))
+
+
+@dataclass(frozen=True)
+class Window:
+    """From when until when, in UTC seconds, and how wide a bin is."""
+
+    since_s: float
+    until_s: float
+    step_s: int
+
+
+@dataclass
+class Scores:
+    """Scores 0 to 1 of drawn answers: how many, their sum, how many in each tenth."""
+
+    count: int = 0
+    total: float = 0.0
+    tenths: list[int] = field(default_factory=lambda: [0] * 10)
+
+
+def window(session: Session, rollout_id: str, since_s: float, until_s: float) -> Window:
+    """Return the window with the finest step that is still kept and makes few enough points."""
+    span_s, fine_since_s = max(until_s - since_s, 0.0), _fine_since_s(session, rollout_id)
+    for step in rollups.STEPS_S:
+        is_kept = step not in rollups.FINE_STEPS_S or since_s >= fine_since_s
+        if is_kept and span_s / step < MOST_POINTS:
+            return Window(since_s, until_s, step)
+    coarsest = rollups.STEPS_S[-1]
+    return Window(since_s, until_s, (int(span_s / coarsest / MOST_POINTS) + 1) * coarsest)
+
+
+def _fine_since_s(session: Session, rollout_id: str) -> float:
+    """Return since when fine bins are there; older ones have been dropped."""
+    fine, coarse = (
+        session.execute(
+            select(func.min(RollupBin.starts_s)).where(
+                col(RollupBin.rollout_id) == rollout_id, col(RollupBin.step_s) == step
+            )
+        ).scalar()
+        for step in (rollups.FINE_STEPS_S[-1], rollups.COARSE_STEPS_S[0])
+    )
+    if coarse is None or (fine is not None and fine < coarse + rollups.COARSE_STEPS_S[0]):
+        return -inf
+    return inf if fine is None else float(fine)
+
+
+def arms_over_time(session: Session, rollout_id: str, shown: Window) -> dict[Role, dict[int, Sums]]:
+    """Return the sums of both arms by the start of the bin; the first bin may begin earlier."""
+    stored_s = min(shown.step_s, rollups.STEPS_S[-1])
+    columns: list[Any] = [getattr(RollupBin, name) for name in rollups.COLUMN_NAMES]
+    query = select(*columns).where(
+        col(RollupBin.rollout_id) == rollout_id,
+        col(RollupBin.step_s) == stored_s,
+        col(RollupBin.starts_s) > shown.since_s - stored_s,
+        col(RollupBin.starts_s) < shown.until_s,
+        col(RollupBin.arm).in_([role.value for role in Role]),
+    )
+    found: dict[Role, dict[int, Sums]] = {role: {} for role in Role}
+    for row in session.execute(query.order_by(col(RollupBin.starts_s))):
+        bin_, sums = rollups.read_bin(row)
+        points = found[Role(bin_.arm)]
+        starts_s = bin_.starts_s // shown.step_s * shown.step_s
+        if starts_s in points:
+            points[starts_s].merge(sums)
+        else:
+            points[starts_s] = sums
+    return found
+
+
+def total(points: Mapping[int, Sums]) -> Sums:
+    """Return the sums of all points."""
+    whole = Sums.none()
+    for sums in points.values():
+        whole.merge(sums)
+    return whole
+
+
+def scores_over_time(
+    session: Session, rollout_id: str, shown: Window
+) -> dict[str, dict[Role, dict[int, Scores]]]:
+    """Return the scores by rubric, arm and bin: of judges, of people where no judge grades.
+
+    Only answers drawn by chance: those drawn because they are worth a look say nothing of the rest.
+    """
+    score = func.coalesce(Sample.judge_score, Sample.human_score)
+    read: list[Any] = [Sample.rubric_id, Sample.arm, Sample.drawn_at, score.label("score")]
+    newest = (
+        select(*read)
+        .where(
+            col(Sample.rollout_id) == rollout_id,
+            col(Sample.drawn_at) >= utc(shown.since_s),
+            col(Sample.drawn_at) <= utc(shown.until_s),
+            col(Sample.stream) == Stream.PROBABILITY.value,
+            score.is_not(None),
+        )
+        .order_by(col(Sample.drawn_at).desc())
+        .limit(_MOST_SAMPLES)
+        .subquery()
+    )
+    second = extract("epoch", newest.c.drawn_at)
+    starts = second - second % shown.step_s
+    below = [func.sum(case((newest.c.score < tenth, 1), else_=0)) for tenth in _TENTHS]
+    key = (newest.c.rubric_id, newest.c.arm, starts)
+    columns: list[Any] = [*key, func.count(), func.sum(newest.c.score), *below]
+    query = select(*columns).group_by(*key)
+    found: dict[str, dict[Role, dict[int, Scores]]] = {}
+    for rubric, arm, starts_s, count, summed, *upto in session.execute(query):
+        if arm not in {role.value for role in Role}:
+            continue
+        edges = [0, *upto, count]
+        tenths = [edges[place + 1] - edges[place] for place in range(10)]
+        of_rubric = found.setdefault(rubric, {role: {} for role in Role})
+        of_rubric[Role(arm)][int(starts_s)] = Scores(count, float(summed), tenths)
+    return found
