@@ -7,7 +7,7 @@ variance likewise, so the distance to a look's bound, in standard errors, grows 
 from __future__ import annotations
 
 from collections.abc import Collection
-from math import log, sqrt
+from math import inf, log, sqrt
 
 import msgspec
 
@@ -15,7 +15,6 @@ from llm_canary.decision.evidence import Evidence, MetricEvidence
 from llm_canary.decision.gates import LOOKS, least_units, look_times_s
 from llm_canary.decision.plan import Plan, Stage
 from llm_canary.decision.rules import AV_PART, alpha_promote, specs_of
-from llm_canary.metrics.freeze import Frozen
 from llm_canary.stats.boundaries import obrien_fleming
 from llm_canary.stats.mixture import log_e
 from llm_canary.stats.score import effective_canary_units
@@ -41,11 +40,13 @@ def outlook(plan: Plan, stage: Stage, evidence: Evidence, open_: Collection[str]
     found = Outlook(earliest_s=shortest, latest_s=latest)
     by_name = {each.metric: each for each in evidence.metrics}
     slowest, binding = max(shortest, evidence.stage_age_s), None
+    specs = specs_of(plan) if open_ else {}
     for name in open_:
         metric = by_name.get(name)
         if metric is None or metric.frozen is None or not _is_moving(metric, evidence):
             return msgspec.structs.replace(found, binding=name, is_known=False)
-        at = _proven_at(plan, stage, evidence, metric, metric.frozen)
+        least = least_units(stage, specs[name])
+        at = _proven_at(plan, stage, evidence, metric, least)
         if at is None:
             return msgspec.structs.replace(found, binding=name)
         if at > slowest or binding is None:
@@ -58,9 +59,12 @@ def _is_moving(metric: MetricEvidence, evidence: Evidence) -> bool:
 
 
 def _proven_at(
-    plan: Plan, stage: Stage, evidence: Evidence, metric: MetricEvidence, frozen: Frozen
+    plan: Plan, stage: Stage, evidence: Evidence, metric: MetricEvidence, least: int
 ) -> float | None:
     """Return the stage age of the first look that would show it, None when none would."""
+    frozen = metric.frozen
+    if frozen is None:
+        return None
     margin, age = frozen.margins.get(stage.name, 0.0), evidence.stage_age_s
     shifted, v = margin * metric.score.i - metric.score.s, metric.stage_v or 0.0
     if margin <= 0.0 or shifted <= 0.0:
@@ -68,7 +72,7 @@ def _proven_at(
     alpha = alpha_promote(plan, evidence.attempt)
     times = look_times_s(plan, stage)
     bounds = obrien_fleming(alpha * (1.0 - AV_PART), LOOKS)[-len(times) :]
-    needed = _growth_to_floor(plan, stage, metric, frozen, margin)
+    needed = _growth_to_floor(metric, least, -log(plan.alpha_promote) * frozen.span / margin)
     for number, (time, bound) in enumerate(zip(times, bounds, strict=True), start=1):
         at = max(time, age)
         growth = 1.0 + metric.stage_i * (at / age - 1.0) / metric.score.i
@@ -82,14 +86,10 @@ def _proven_at(
     return None
 
 
-def _growth_to_floor(
-    plan: Plan, stage: Stage, metric: MetricEvidence, frozen: Frozen, margin: float
-) -> float:
+def _growth_to_floor(metric: MetricEvidence, least: int, canary: float) -> float:
     """Return by which factor the units have to grow before a proof counts."""
     state = metric.score
     units = effective_canary_units(state)
     if units <= 0.0 or not state.units_canary:
-        return float("inf")
-    floor = least_units(stage, specs_of(plan)[metric.metric])
-    needed = -log(plan.alpha_promote) * frozen.span / margin
-    return max(floor / units, needed / state.units_canary)
+        return inf
+    return max(least / units, canary / state.units_canary)

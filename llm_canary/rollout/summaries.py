@@ -124,8 +124,9 @@ def _with_numbers(
     gates = {} if decision is None else {each.metric: each for each in decision.gates}
     open_ = [name for name in asked if name not in gates or gates[name].status not in _SETTLED]
     worst = _worst(decision, asked)
-    rollup = _rollup(packed, {*open_, *([worst.metric] if worst else [])})
-    evidence = evidence_of(record, rollup, now_s)
+    needed = {*open_, *([worst.metric] if worst else [])}
+    rollup = _rollup(packed, needed)
+    evidence = evidence_of(record, rollup, now_s, only=needed)
     by_name = {each.metric: each for each in evidence.metrics}
     if worst is not None and worst.metric in by_name:
         plan, found = record.spec.plan, by_name[worst.metric]
@@ -170,7 +171,8 @@ def _rollup(packed: Mapping[tuple[str, str], bytes], names: set[str]) -> Rollup:
         rollup.totals.segment_values = {}
     for name in names:
         if (name, "") in packed:
-            rollup.metrics[name] = unpack(packed[name, ""], MetricState)
+            state = rollup.metrics[name] = unpack(packed[name, ""], MetricState)
+            state.bins = [{}, {}]  # a list shows no quantiles, and they take a while to find
         if (name, ALL) in packed:
             rollup.slices[name, ALL] = unpack(packed[name, ALL], SliceState)
     return rollup
