@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import log
 
 from llm_canary.decision.compare import Comparison
 from llm_canary.decision.gates import GateResult, GateStatus
@@ -19,6 +20,7 @@ from llm_canary.pages.quantity import (
     unit_of,
     value_text,
 )
+from llm_canary.pages.states import Word
 
 _GATES = {
     GateStatus.PASS: ("Passed", "good"),
@@ -35,6 +37,7 @@ class MetricRow:
     """What the table shows of one metric."""
 
     name: str
+    anchor: str
     kind: str
     control: str
     canary: str
@@ -42,6 +45,7 @@ class MetricRow:
     canary_n: str
     difference: str
     interval: str
+    mark: Word  # what the interval shows; its text is empty without one
     margin: str
     gate: str
     tone: str
@@ -50,7 +54,9 @@ class MetricRow:
     plot: IntervalPlot | None
 
 
-def metric_row(shown: Comparison, gate: GateResult | None) -> MetricRow:
+def metric_row(
+    shown: Comparison, gate: GateResult | None, *, alpha_rollback: float | None = None
+) -> MetricRow:
     """Return the row of one comparison; without a gate it is only shown."""
     unit, scored = unit_of(shown.unit), unit_of(shown.scored_unit)
     places = places_for(shown.margin, scored)
@@ -61,6 +67,7 @@ def metric_row(shown: Comparison, gate: GateResult | None) -> MetricRow:
     name = shown.metric.replace("_", " ")
     return MetricRow(
         name=name,
+        anchor=f"metric-{shown.metric}",
         kind=_kind(shown, unit),
         control=value_text(shown.control, unit),
         canary=value_text(shown.canary, unit),
@@ -68,6 +75,7 @@ def metric_row(shown: Comparison, gate: GateResult | None) -> MetricRow:
         canary_n=f"n {count_text(shown.n_canary)}",
         difference=difference,
         interval=interval,
+        mark=significance(shown, alpha_rollback),
         margin=margin,
         gate=word,
         tone=tone,
@@ -82,6 +90,29 @@ def metric_row(shown: Comparison, gate: GateResult | None) -> MetricRow:
             f"{word.lower()}",
         ),
     )
+
+
+def significance(shown: Comparison, alpha_rollback: float | None) -> Word:
+    """Return what the always-valid interval shows.
+
+    "Watch" is harm proven for this metric by itself; what rolls back is the alarm over all of them.
+    """
+    is_proven = (
+        alpha_rollback is not None
+        and shown.log_e_harm is not None
+        and shown.log_e_harm >= -log(alpha_rollback)
+    )
+    if is_proven:
+        return Word("watch: worse", "bad")
+    if shown.low is not None and shown.low > 0.0:
+        return Word("worse", "warn")
+    if shown.high is not None and shown.high < 0.0:
+        return Word("better", "good")
+    if shown.high is not None and shown.margin is not None and shown.high < shown.margin:
+        return Word("not worse", "good")
+    if shown.low is None and shown.high is None:
+        return Word("", "quiet")
+    return Word("open", "quiet")
 
 
 def _gate(gate: GateResult | None) -> tuple[str, str, str]:

@@ -1,9 +1,8 @@
-"""All rollouts at a glance: from the service's views to the words on the page."""
+"""All rollouts at a glance: a row for each, what needs a person first."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastapi.responses import Response
@@ -13,340 +12,223 @@ from llm_canary.clock import utc
 from llm_canary.errors import NotReady, StorageError
 from llm_canary.pages.banners import Banner, banners
 from llm_canary.pages.metric_row import MetricRow, metric_row
-from llm_canary.pages.quantity import (
-    ago_text,
-    count_text,
-    duration_text,
-    moment_text,
-    share_text,
-)
+from llm_canary.pages.outlook_text import Expectation, expectation
+from llm_canary.pages.quantity import count_text, duration_text, moment_text, share_text
 from llm_canary.pages.site import Site
+from llm_canary.pages.states import ROBOT, Word, rollout_path, state_word
 from llm_canary.pages.visit import Visit
-from llm_canary.rollout.views import DecisionView, RolloutView, StageView
-from llm_canary.routing.table import Variant
+from llm_canary.rollout.reading import Overview
+from llm_canary.rollout.summaries import RolloutSummary
+from llm_canary.storage.repositories.rollout_reads import Ended
 
-_STATES = {
-    "aborted": ("Dropped", "quiet"),
-    "draft": ("Not started", "quiet"),
-    "running": ("Running", "calm"),
-    "held": ("Held", "warn"),
-    "promoted": ("Promoted", "good"),
-    "standby": ("Standby", "good"),
-    "finished": ("Finished", "good"),
-    "rolled_back": ("Rolled back", "bad"),
-}
-_ORDER = ("held", "running", "standby", "promoted", "draft", "rolled_back", "finished", "aborted")
-_ROBOT = "robot"
-_STANDARD_MIN_UNITS = 200
-_ENDED = ("rolled_back", "finished", "aborted")
-_VERDICTS = {
-    "promote": ("Promote", "good"),
-    "wait": ("Wait", "calm"),
-    "hold": ("Hold", "warn"),
-    "rollback": ("Roll back", "bad"),
-}
+ENDED_PER_PAGE = 20
+_LONGEST_REASON = 200
+_GROUPS = ("Needs a person", "Running", "Not started")
+_ORDER = ("running", "promoted", "standby", "draft")
 
 
 @dataclass(frozen=True)
-class Side:
-    """One variant in words."""
-
-    model: str
-    details: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class StageStep:
-    """One step of the timeline; `filled` is percent of its bar."""
-
-    name: str
-    share: str
-    place: str  # done | now | ahead | stopped
-    note: str
-    filled: float
-
-
-@dataclass(frozen=True)
-class Fact:
-    """A number with its name."""
-
-    name: str
-    value: str
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class LastDecision:
-    """What was decided last, and why."""
-
-    verdict: str
-    tone: str
-    at: str
-    at_iso: str
-    ago: str
-    reasons: tuple[str, ...]
-    command: str
-    now: str  # the verdict at this moment, where it is another one
-    now_tone: str
-    reasons_now: tuple[str, ...]
-    caveat: str
-
-
-@dataclass(frozen=True)
-class Card:
-    """One rollout."""
+class Row:
+    """One rollout that is not over."""
 
     name: str
     anchor: str
+    path: str
     route: str
     plan: str
-    state: str
-    tone: str
-    notice: str
-    command: str
-    control: Side
-    canary: Side
-    stages: tuple[StageStep, ...]
-    facts: tuple[Fact, ...]
-    metrics: tuple[MetricRow, ...]
-    decision: LastDecision | None
-    ended_line: str
+    control: str
+    canary: str
+    state: Word
+    stage: str
+    share: str
+    elapsed: str
+    units: str
+    gates: str
+    worst: MetricRow | None
+    waits: str
+    outlook: Expectation | None
 
 
 @dataclass(frozen=True)
-class Overview:
+class Group:
+    """Rows under one heading."""
+
+    title: str
+    anchor: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class EndedRow:
+    """One attempt that is over."""
+
+    name: str
+    path: str
+    route: str
+    state: Word
+    at: str
+    lasted: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class OverviewPage:
     """The whole page."""
 
     banners: tuple[Banner, ...]
     is_empty: bool  # there is no rollout at all
-    active: tuple[Card, ...]
-    ended: tuple[Card, ...]
+    groups: tuple[Group, ...]
+    ended: tuple[EndedRow, ...]
+    ended_count: int
+    page: int
+    pages: int
     summary: str
     announce: str
-
-    @property
-    def has_pictures(self) -> bool:
-        """Whether there is any picture to explain."""
-        cards = (*self.active, *self.ended)
-        return any(row.plot for shown in cards for row in shown.metrics)
 
 
 def add_overview(site: Site) -> None:
     """Add `/` and its live fragment."""
-    services, fragment_url = site.services, "/partials/rollouts"
+    services, fragment_path = site.services, "/partials/rollouts"
 
-    def read() -> Overview:
+    def read(number: int) -> OverviewPage:
         services.ready()
         now_s = services.clock.now_s()
-        return overview(services.rollouts.list(), banners(services.status(), now_s), now_s)
+        offset = (number - 1) * ENDED_PER_PAGE
+        found = services.rollouts.read.overview(limit=ENDED_PER_PAGE, offset=offset)
+        return overview(found, banners(services.status(), now_s), now_s, number)
+
+    def fragment_url(number: int) -> str:
+        return fragment_path if number == 1 else f"{fragment_path}?ended={number}"
 
     def page(visit: Visit) -> Response:
-        status = 200
+        status, number = 200, visit.number("ended", 1, least=1, most=100_000)
         try:
-            shown = read()
+            shown = read(number)
         except (StorageError, NotReady) as error:
             trouble = Banner("The database cannot be read", error.message, "bad")
-            shown, status = overview(None, (trouble,), 0.0), 503
+            shown, status = overview(None, (trouble,), 0.0, 1), 503
         fragment = site.renderer.live_markup(
-            "partials/rollouts.html", visit, url=fragment_url, overview=shown,
+            "partials/rollouts.html", visit, url=fragment_url(number), overview=shown,
             announce=shown.announce,
         )  # fmt: skip
         return site.html(visit, "overview.html", status, fragment=fragment)
 
     def fragment(visit: Visit) -> Response:
-        shown = read()
+        number = visit.number("ended", 1, least=1, most=100_000)
+        shown = read(number)
         return site.live(
-            visit, "partials/rollouts.html", url=fragment_url, overview=shown,
+            visit, "partials/rollouts.html", url=fragment_url(number), overview=shown,
             announce=shown.announce,
         )  # fmt: skip
 
     site.page("/", Permission.READ, page)
-    site.page(fragment_url, Permission.READ, fragment)
+    site.page(fragment_path, Permission.READ, fragment)
 
 
 def overview(
-    views: Sequence[RolloutView] | None, banners: tuple[Banner, ...], now_s: float
-) -> Overview:
+    found: Overview | None, banners: tuple[Banner, ...], now_s: float, page: int
+) -> OverviewPage:
     """Return the page: what needs a person first, then what runs, then what ended, newest first.
 
-    `views` is None when they cannot be read, which is not the same as none.
+    `found` is None when it cannot be read, which is not the same as none.
     """
-    ranked = sorted(
-        views or (), key=lambda view: (_ORDER.index(view.state), -_since_s(view), view.name)
-    )
-    cards = {view.id: card(view, now_s) for view in ranked}
-    counts = Counter(_STATES[view.state][0].lower() for view in ranked)
-    said = [f"{view.name} {_STATES[view.state][0].lower()}, {view.stage}" for view in ranked]
-    return Overview(
+    open_, ended, count = ((), (), 0) if found is None else found
+    ranked = sorted(open_, key=_rank)
+    counts = Counter(state_word(each.state).text.lower() for each in ranked)
+    counts.update({"ended": count} if count else {})
+    said = [f"{each.name} {state_word(each.state).text.lower()}, {each.stage}" for each in ranked]
+    over = [f"{each.name} {state_word(each.state).text.lower()}" for each in ended[:1]]
+    return OverviewPage(
         banners=banners,
-        is_empty=views is not None and not ranked,
-        active=tuple(cards[view.id] for view in ranked if view.state not in _ENDED),
-        ended=tuple(cards[view.id] for view in ranked if view.state in _ENDED),
-        summary=", ".join(f"{count} {word}" for word, count in counts.items()),
-        announce="; ".join([*(banner.title for banner in banners), *said]),
+        is_empty=found is not None and not ranked and not count,
+        groups=_groups(ranked, now_s),
+        ended=tuple(_ended_row(each) for each in ended),
+        ended_count=count,
+        page=page,
+        pages=max(1, -(-count // ENDED_PER_PAGE)),
+        summary=", ".join(f"{number} {word}" for word, number in counts.items()),
+        announce="; ".join([*(banner.title for banner in banners), *said, *over]),
     )
 
 
-def card(view: RolloutView, now_s: float) -> Card:
-    """Return one rollout in words."""
-    state, tone = _STATES[view.state]
-    notice, command = _notice(view)
-    gates = {gate.metric: gate for gate in view.gates}
-    return Card(
-        name=view.name,
-        anchor=view.id,
-        route=view.route,
-        plan=_plan(view),
-        state=state,
-        tone=tone,
-        notice=notice,
-        command=command,
-        control=_side(view.control),
-        canary=_side(view.canary),
-        stages=tuple(_step(stage, view, now_s) for stage in view.stages),
-        facts=_facts(view, now_s),
-        metrics=tuple(metric_row(each, gates.get(each.metric)) for each in view.comparisons),
-        decision=None if view.decision is None else _decision(view, view.decision, now_s),
-        ended_line=_ended_line(view),
+def needs_person(summary: RolloutSummary) -> bool:
+    """Say whether nothing goes on before somebody has looked."""
+    return summary.state == "held" or summary.verdict == "hold"
+
+
+def _rank(each: RolloutSummary) -> tuple[object, ...]:
+    if needs_person(each):
+        # What the controller stopped nobody may have seen yet.
+        return 0, each.hold_by != ROBOT, -(each.stage_started_s or 0.0), each.name
+    return 1, _ORDER.index(each.state), -(each.started_s or 0.0), each.name
+
+
+def _groups(ranked: list[RolloutSummary], now_s: float) -> tuple[Group, ...]:
+    rows: dict[str, list[Row]] = {title: [] for title in _GROUPS}
+    for each in ranked:
+        place = 0 if needs_person(each) else 2 if each.state == "draft" else 1
+        rows[_GROUPS[place]].append(_row(each, now_s))
+    return tuple(
+        Group(title, title.lower().replace(" ", "-"), tuple(own))
+        for title, own in rows.items()
+        if own
     )
 
 
-def _since_s(view: RolloutView) -> float:
-    return view.ended_s or view.started_s or 0.0
+def _row(each: RolloutSummary, now_s: float) -> Row:
+    is_on = each.stage is not None and each.started_s is not None
+    passed, asked = each.gates
+    return Row(
+        name=each.name,
+        anchor=each.id,
+        path=rollout_path(each.name),
+        route=each.route,
+        plan=each.plan if each.attempt == 1 else f"{each.plan}, attempt {each.attempt}",
+        control=each.control,
+        canary=each.canary,
+        state=state_word(each.state),
+        stage=f"{each.stage}, {each.stage_number} of {each.stage_count}" if is_on else "",
+        share=share_text(each.share) if is_on else "",
+        elapsed=f"for {duration_text(now_s - each.started_s)}" if each.started_s else "",
+        units=f"{count_text(each.units[0])} / {count_text(each.units[1])} units" if is_on else "",
+        gates=f"{passed} of {asked} gates passed" if asked else "",
+        worst=None if each.worst is None else metric_row(each.worst.comparison, each.worst),
+        waits=_waits(each),
+        outlook=_outlook(each, now_s),
+    )
 
 
-def _plan(view: RolloutView) -> str:
-    return view.plan if view.attempt == 1 else f"{view.plan}, attempt {view.attempt}"
+def _waits(each: RolloutSummary) -> str:
+    if each.state == "draft":
+        return "to be started"
+    if each.hold_reason is not None:
+        by = "the controller" if each.hold_by == ROBOT else each.hold_by or "somebody"
+        return cut(f"held by {by}: {each.hold_reason}")
+    # The numbers behind a reason stand beside it, and on the rollout's own page.
+    return cut("; ".join(": ".join(reason.split(": ")[:2]) for reason in each.reasons))
 
 
-def _side(variant: Variant) -> Side:
-    details = [f"via {variant.upstream}", f"prompt {variant.prompt}" if variant.prompt else ""]
-    details += [f"{name} {value}" for name, value in variant.params.items() if _is_short(value)]
-    return Side(variant.model, tuple(detail for detail in details if detail))
-
-
-def _is_short(value: object) -> bool:
-    return isinstance(value, str | int | float | bool) and len(str(value)) <= 24
-
-
-def _notice(view: RolloutView) -> tuple[str, str]:
-    """Return what a person should know or do, and the command for it."""
-    name = view.name
-    if view.state == "draft":
-        return "Every request still goes to the control.", f"llm-canary rollout start {name}"
-    if view.state == "held":
-        by = "the controller" if view.hold_by == _ROBOT else view.hold_by or "somebody"
-        return (
-            f"Held by {by}: {view.hold_reason}. The share stays until a person decides.",
-            f"llm-canary rollout resume|promote|rollback {name}",
-        )
-    if view.state == "standby":
-        return (
-            "The canary serves; the old control stays warm, and the way back is one command.",
-            f"llm-canary rollout rollback {name}",
-        )
-    return "", ""
-
-
-def _step(stage: StageView, view: RolloutView, now_s: float) -> StageStep:
-    share = share_text(stage.share)
-    if stage.status == "ahead":
-        return StageStep(stage.name, share, "ahead", _expected(stage), 0.0)
-    lasted_s = _lasted_s(stage, now_s)
-    lasted = "" if lasted_s is None else duration_text(lasted_s)
-    if stage.status == "done":
-        return StageStep(stage.name, share, "done", f"done, {lasted}" if lasted else "done", 100.0)
-    longest_s = stage.max_s or stage.for_s
-    filled = round(min(100.0, 100.0 * (lasted_s or 0.0) / longest_s), 1) if longest_s else 100.0
-    if view.state in _ENDED:
-        return StageStep(stage.name, share, "stopped", f"stopped after {lasted}", filled)
-    return StageStep(stage.name, share, "now", f"now, {lasted}", filled)
-
-
-def _lasted_s(stage: StageView, now_s: float) -> float | None:
-    if stage.started_s is None:
+def _outlook(each: RolloutSummary, now_s: float) -> Expectation | None:
+    if each.outlook is None or each.stage_started_s is None:
         return None
-    return max(0.0, (now_s if stage.ended_s is None else stage.ended_s) - stage.started_s)
+    return expectation(each.outlook, each.stage_started_s, now_s)
 
 
-def _expected(stage: StageView) -> str:
-    if stage.for_s:
-        return f"for {duration_text(stage.for_s)}"
-    if stage.min_s and stage.max_s:
-        return f"{duration_text(stage.min_s)} to {duration_text(stage.max_s)}"
-    return "ahead"
-
-
-def _facts(view: RolloutView, now_s: float) -> tuple[Fact, ...]:
-    if view.started_s is None:
-        return ()
-    is_over = view.ended_s is not None
-    facts = [Fact("Share of units", share_text(view.share))]
-    if view.stage_started_s is not None and not is_over:
-        in_stage = duration_text(now_s - view.stage_started_s)
-        facts.append(Fact(f"In stage {view.stage}", in_stage, _stage_limits(view)))
-    end_s = now_s if view.ended_s is None else view.ended_s
-    unscored = tuple(sum(pair[arm] for pair in view.unscored.values()) for arm in (0, 1))
-    left_out = f", not scored {_pair(unscored)}" if any(unscored) else ""
-    facts += [
-        Fact("Ran for" if is_over else "Running for", duration_text(end_s - view.started_s)),
-        Fact("Units", _pair(view.units), "users, control / canary"),
-        Fact("Responses", _pair(view.responses), f"control / canary{left_out}"),
-    ]
-    return tuple(facts)
-
-
-def _stage_limits(view: RolloutView) -> str:
-    stage = next((stage for stage in view.stages if stage.name == view.stage), None)
-    if stage is None:
-        return ""
-    if stage.for_s:
-        return f"of {duration_text(stage.for_s)}"
-    if not stage.max_s:
-        return ""
-    return f"at least {duration_text(stage.min_s)}, at most {duration_text(stage.max_s)}"
-
-
-def _pair(pair: tuple[int, ...]) -> str:
-    return " / ".join(count_text(number) for number in pair)
-
-
-def _decision(view: RolloutView, decision: DecisionView, now_s: float) -> LastDecision:
-    verdict, tone = _verdict(decision.verdict)
-    at = utc(decision.at_s)
-    is_same = view.verdict in (None, decision.verdict)
-    now, now_tone = ("", "") if is_same else _verdict(view.verdict or "")
-    return LastDecision(
-        verdict=verdict,
-        tone=tone,
-        at=moment_text(at),
-        at_iso=at.isoformat(timespec="seconds"),
-        ago=ago_text(now_s - decision.at_s),
-        # While the verdict still holds, its reasons with the numbers of this moment.
-        reasons=(view.reasons if is_same else ()) or decision.reasons,
-        command=f"llm-canary decision show {decision.id}",
-        now=now,
-        now_tone=now_tone,
-        reasons_now=() if is_same else view.reasons,
-        caveat=_caveat(view),
+def _ended_row(each: Ended) -> EndedRow:
+    lasted = "" if each.started_s is None else duration_text(each.ended_s - each.started_s)
+    return EndedRow(
+        name=each.name if each.attempt == 1 else f"{each.name}, attempt {each.attempt}",
+        path=rollout_path(each.name, attempt=each.attempt),
+        route=each.route,
+        state=state_word(each.state),
+        at=moment_text(utc(each.ended_s)),
+        lasted=lasted,
+        reason=cut(each.reasons[0]) if each.reasons else "",
     )
 
 
-def _verdict(verdict: str) -> tuple[str, str]:
-    return _VERDICTS.get(verdict, (verdict, "quiet"))
-
-
-def _caveat(view: RolloutView) -> str:
-    if view.min_units is None or view.min_units >= _STANDARD_MIN_UNITS:
-        return ""
-    return (
-        f"Lowered floor: this stage decides from {view.min_units} effective canary units on; "
-        f"the standard is {_STANDARD_MIN_UNITS}."
-    )
-
-
-def _ended_line(view: RolloutView) -> str:
-    if view.ended_s is None:
-        return ""
-    why = view.decision.reasons[0] if view.decision and view.decision.reasons else ""
-    return f"{moment_text(utc(view.ended_s))}. {why}".strip()
+def cut(text: str) -> str:
+    """Return the text, or its beginning where a list has no room for more."""
+    if len(text) <= _LONGEST_REASON:
+        return text
+    return text[: _LONGEST_REASON - 1].rstrip() + "\N{HORIZONTAL ELLIPSIS}"

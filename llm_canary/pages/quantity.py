@@ -83,6 +83,14 @@ def count_text(count: float | None) -> str:
     return ABSENT if count is None else f"{round(count):,}"
 
 
+def money_text(nanousd: float | None) -> str:
+    """Write an amount of money: cents from a dollar on, three digits below."""
+    if nanousd is None:
+        return ABSENT
+    usd = nanousd / 1e9
+    return f"{MINUS if usd < 0 else ''}${_digits(abs(usd), 2 if abs(usd) >= 1 else None)}"
+
+
 def duration_text(seconds: float) -> str:
     """Write a duration by its two largest units; whole minutes from ten minutes on."""
     whole = max(0, int(seconds))

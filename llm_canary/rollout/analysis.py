@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -66,7 +66,7 @@ def gather_grading(
     }
 
 
-def evidence_of(
+def evidence_of(  # noqa: PLR0913 - a record, its sums, and what else is known of them
     record: RolloutRecord,
     rollup: Rollup,
     now_s: float,
@@ -74,13 +74,18 @@ def evidence_of(
     backlog_s: float = 0.0,
     loss: Loss = NO_LOSS,
     grading: Mapping[str, GradingEvidence] = MappingProxyType({}),
+    only: Collection[str] | None = None,
 ) -> Evidence:
-    """Return the evidence that the sums hold; `grading` is by rubric."""
+    """Return the evidence that the sums hold; `grading` is by rubric.
+
+    A list of rollouts asks for a few metrics `only`; no decision is made from these.
+    """
     stage = record.stage or ""
     of = {rubric_metric(name): found for name, found in grading.items()}
     metrics = [
         msgspec.structs.replace(_metric(rollup, spec, stage), grading=of.get(spec.outcome or ""))
         for spec in specs_of(record.spec.plan).values()
+        if only is None or spec.name in only
     ]
     return Evidence(
         rollout_id=record.id,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 from sqlalchemy.engine import Engine
@@ -15,11 +16,13 @@ from sqlmodel import Session
 
 from llm_canary.clock import Clock
 from llm_canary.config.load import LoadedConfig
-from llm_canary.errors import ConfigError, Conflict, NotFound
+from llm_canary.errors import Conflict, NotFound
 from llm_canary.ids import uuid7
 from llm_canary.rollout import transitions
 from llm_canary.rollout.baseline import freeze_from_history
-from llm_canary.rollout.preflight import refuse_unchecked, variant_identity
+from llm_canary.rollout.config_edits import is_same, refuse_edits
+from llm_canary.rollout.preflight import refuse_unchecked
+from llm_canary.rollout.reading import RolloutReader
 from llm_canary.rollout.replay import Replay, replay
 from llm_canary.rollout.rubrics import keep_rubrics
 from llm_canary.rollout.views import (
@@ -28,14 +31,10 @@ from llm_canary.rollout.views import (
     RolloutView,
     TransitionView,
     decision_view,
-    rollout_view,
     transition_view,
-    unstarted_view,
 )
-from llm_canary.routing.table import Variant
 from llm_canary.storage.engine import read_session, write_session
 from llm_canary.storage.lease import Held, check_fence
-from llm_canary.storage.repositories.prompts import served_prompts
 from llm_canary.storage.repositories.rollouts import (
     ROBOT,
     DecisionRecord,
@@ -47,8 +46,8 @@ from llm_canary.storage.repositories.rollouts import (
 )
 
 _log = logging.getLogger(__name__)
+_ANY = -1  # instead of the number of a transition
 _OVER = frozenset({State.FINISHED, State.ROLLED_BACK, State.ABORTED})
-_SHOWN_HASH = 12  # characters
 
 
 class Act(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,8 +60,19 @@ class Act(msgspec.Struct, frozen=True, kw_only=True):
     fence: int | None = None
 
 
+class Seen(NamedTuple):
+    """What a person had before them when they decided: of a name's attempts one, and its state."""
+
+    rollout_id: str | None  # None: there was no attempt yet
+    seq: int = 0
+
+
 class RolloutService:
-    """Creates, starts, holds, resumes, promotes and rolls back rollouts."""
+    """Creates, starts, holds, resumes, promotes and rolls back rollouts.
+
+    Where it is told what a person has `seen`, an act means that attempt of the rollout; a start, a
+    resume or a promotion means its very state too and is refused after any other change.
+    """
 
     def __init__(
         self,
@@ -78,10 +88,14 @@ class RolloutService:
         self._clock = clock
         self._new_salt = new_salt  # of a rollout: who is in the canary
         self._on_change = on_change  # after the commit; the publisher's hook
+        self.read = RolloutReader(engine, config, clock)
 
-    def create(self, name: str, *, actor: str, reason: str) -> RolloutRecord:
+    def create(
+        self, name: str, *, actor: str, reason: str, seen: Seen | None = None
+    ) -> RolloutRecord:
         """Make a draft of the file's rollout `name`; a new attempt when the last one is over."""
         with write_session(self._engine) as session:
+            _refuse_stale(RolloutRepository(session).latest(name), seen, name)
             record = self._draft(session, name)
             repository = RolloutRepository(session)
             repository.add(msgspec.structs.replace(record, seq=0))
@@ -90,9 +104,12 @@ class RolloutService:
             self._apply(session, before, record, act)
         return record
 
-    def start(self, name: str, *, actor: str, reason: str) -> RolloutRecord:
+    def start(
+        self, name: str, *, actor: str, reason: str, seen: Seen | None = None
+    ) -> RolloutRecord:
         """Start the first stage of a draft, with the file's variants and plan as they are now."""
         record = self.get(name) if self._exists(name) else None
+        _refuse_stale(record, seen, name)
         if record is None or record.state in _OVER:
             self.create(name, actor=actor, reason=reason)
         act = Act(action="start", actor=actor, reason=reason)
@@ -110,30 +127,44 @@ class RolloutService:
         self._on_change()
         return after
 
-    def hold(self, name: str, *, actor: str, reason: str) -> RolloutRecord:
+    def hold(
+        self, name: str, *, actor: str, reason: str, seen: Seen | None = None
+    ) -> RolloutRecord:
         """Stop the rollout where it stands until a person resumes it."""
         hold = Hold(by=_person(actor), at_s=self._clock.now_s(), reason=reason)
         act = Act(action="hold", actor=actor, reason=reason)
-        return self._change(name, act, lambda record: transitions.held(record, hold))
+        return self._change(
+            name, act, lambda record: transitions.held(record, hold), _any_state(seen)
+        )
 
-    def resume(self, name: str, *, actor: str, reason: str) -> RolloutRecord:
+    def resume(
+        self, name: str, *, actor: str, reason: str, seen: Seen | None = None
+    ) -> RolloutRecord:
         """Let the rollout go on; what it was held for is accepted."""
-        now_s, seen = self._clock.now_s(), self.get(name)
-        action = EXTEND if transitions.is_overdue(seen) else "resume"
+        now_s, found = self._clock.now_s(), self.get(name)
+        action = EXTEND if transitions.is_overdue(found) else "resume"
         act = Act(action=action, actor=actor, reason=reason)
-        return self._change(name, act, lambda each: transitions.resumed(each, now_s), seen.seq)
+        seen = seen or Seen(found.id, found.seq)
+        return self._change(name, act, lambda each: transitions.resumed(each, now_s), seen)
 
-    def promote(self, name: str, *, actor: str, reason: str) -> RolloutRecord:
+    def promote(
+        self, name: str, *, actor: str, reason: str, seen: Seen | None = None
+    ) -> RolloutRecord:
         """Move to the next stage, whatever the gates say."""
-        now_s, seen = self._clock.now_s(), self.get(name)
+        now_s, found = self._clock.now_s(), self.get(name)
         act = Act(action="promote", actor=actor, reason=reason)
-        return self._change(name, act, lambda each: transitions.promoted(each, now_s), seen.seq)
+        seen = seen or Seen(found.id, found.seq)
+        return self._change(name, act, lambda each: transitions.promoted(each, now_s), seen)
 
-    def rollback(self, name: str, *, actor: str, reason: str) -> RolloutRecord:
+    def rollback(
+        self, name: str, *, actor: str, reason: str, seen: Seen | None = None
+    ) -> RolloutRecord:
         """Send all traffic to the control and end the rollout."""
         now_s = self._clock.now_s()
         act = Act(action="rollback", actor=actor, reason=reason)
-        return self._change(name, act, lambda record: transitions.rolled_back(record, now_s))
+        return self._change(
+            name, act, lambda record: transitions.rolled_back(record, now_s), _any_state(seen)
+        )
 
     def adopt_control(self, route: str, *, actor: str, reason: str) -> None:
         """Let the file's control of `route` hold again, after promotions have changed it."""
@@ -163,35 +194,11 @@ class RolloutService:
 
     def status(self, name: str) -> RolloutView:
         """Return the rollout as it stands; raise NotFound when neither file nor SQL knows it."""
-        config, now_s = self._config(), self._clock.now_s()
-        with read_session(self._engine) as session:
-            record = RolloutRepository(session).latest(name)
-            if record is not None:
-                known_control = self._control_of(session, record.route)
-                return rollout_view(session, record, known_control or record.spec.canary, now_s)
-            spec = config.rollouts.get(name)
-            control = None if spec is None else self._control_of(session, spec.route)
-        if spec is None or control is None:
-            known = ", ".join(sorted(config.rollouts)) or "none"
-            raise NotFound(f"there is no rollout {name!r}; {config.path.name} has {known}")
-        return unstarted_view(spec, control)
+        return self.read.view(name)
 
     def list(self) -> tuple[RolloutView, ...]:
         """Return every rollout of SQL, newest first, then those that only the file knows."""
-        config, now_s = self._config(), self._clock.now_s()
-        views = []
-        with read_session(self._engine) as session:
-            records = RolloutRepository(session).all()
-            for record in records:
-                known_control = self._control_of(session, record.route)
-                control = known_control or record.spec.canary
-                views.append(rollout_view(session, record, control, now_s))
-            known = {record.name for record in records}
-            for name, spec in config.rollouts.items():
-                seed = self._control_of(session, spec.route)
-                if name not in known and seed is not None:
-                    views.append(unstarted_view(spec, seed))
-        return tuple(views)
+        return self.read.views()
 
     def history(self, name: str | None = None) -> tuple[TransitionView, ...]:
         """Return the transitions of every attempt of `name`, or of all rollouts, newest first."""
@@ -228,45 +235,23 @@ class RolloutService:
 
     def check_config(self, config: LoadedConfig) -> None:
         """Raise ConfigError when `config` edits what users are served or a rollout compares."""
-        with read_session(self._engine) as session:
-            repository = RolloutRepository(session)
-            active, controls = repository.active(), repository.controls()
-            served = served_prompts(session)
-        problems = [
-            problem
-            for record in active
-            for problem in _edits(record, config, is_seed=record.route not in controls)
-        ]
-        problems += [
-            f"prompt {name!r} was changed after it was first served on "
-            f"{served[name].first_served_at:%Y-%m-%d %H:%M} UTC (its text is now "
-            f"{changed[:_SHOWN_HASH]}, not {served[name].content_hash[:_SHOWN_HASH]}); "
-            "take the change back and write a new version instead"
-            for name, changed in sorted(config.prompt_hashes.items())
-            if name in served and served[name].content_hash != changed
-        ]
-        if problems:
-            raise ConfigError("; ".join(problems), problems=tuple(problems))
+        refuse_edits(self._engine, config)
 
     def _change(
         self,
         name: str,
         act: Act,
         step: Callable[[RolloutRecord], RolloutRecord],
-        seq: int | None = None,
+        seen: Seen | None,
     ) -> RolloutRecord:
-        """Take a person's step; one that means the transition `seq` is refused after any other.
+        """Take a person's step; one that means a transition is refused after any other.
 
         Two who promote at once mean the same step, and it is taken once. Holds and rollbacks mean
         the rollout, whatever a controller did a moment before.
         """
         with write_session(self._engine) as session:
             before = self._find(session, name, lock=True)
-            if seq not in {None, before.seq}:
-                raise Conflict(
-                    f"rollout {name!r} was changed meanwhile (after transition {seq}); look again",
-                    code="rollout_conflict",
-                )
+            _refuse_stale(before, seen, name)
             after = step(before)
             self._apply(session, before, after, act)
         self._on_change()
@@ -349,11 +334,6 @@ class RolloutService:
             build_attempt=1 + len(tried),
         )
 
-    def _control_of(self, session: Session, route: str) -> Variant | None:
-        known = self._config().routes.get(route)
-        seed = None if known is None else known.control
-        return RolloutRepository(session).controls().get(route, seed)
-
     def _exists(self, name: str) -> bool:
         with read_session(self._engine) as session:
             return RolloutRepository(session).latest(name) is not None
@@ -365,9 +345,23 @@ class RolloutService:
         return found
 
 
-def is_same(one: Variant, other: Variant) -> bool:
-    """Say whether two variants answer alike; prices may differ."""
-    return variant_identity(one) == variant_identity(other)
+def _any_state(seen: Seen | None) -> Seen | None:
+    return None if seen is None else seen._replace(seq=_ANY)
+
+
+def _refuse_stale(record: RolloutRecord | None, seen: Seen | None, name: str) -> None:
+    """Raise Conflict when the rollout is not the one that was seen, or has changed since."""
+    if seen is None:
+        return
+    if (None if record is None else record.id) != seen.rollout_id:
+        raise Conflict(
+            f"rollout {name!r} has had a new attempt meanwhile; look again", code="rollout_conflict"
+        )
+    if record is not None and seen.seq not in {_ANY, record.seq}:
+        raise Conflict(
+            f"rollout {name!r} was changed meanwhile (after transition {seen.seq}); look again",
+            code="rollout_conflict",
+        )
 
 
 def guarded(session: Session, held: Held) -> None:
@@ -377,22 +371,3 @@ def guarded(session: Session, held: Held) -> None:
 
 def _person(actor: str) -> str:
     return f"person:{actor}" if actor == ROBOT else actor
-
-
-def _edits(record: RolloutRecord, config: LoadedConfig, *, is_seed: bool) -> list[str]:
-    where = f"rollout {record.name!r} is {record.state.value}"
-    what = "; end the rollout first, or undo the edit and start a new rollout"
-    route, spec = config.routes.get(record.route), config.rollouts.get(record.name)
-    if route is None:
-        return [f"{where} and its route {record.route!r} is gone from the file{what}"]
-    found = []
-    if spec is not None and not is_same(spec.canary, record.spec.canary):
-        found.append(f"{where} and its canary was edited{what}")
-    if is_seed and record.control is not None and not is_same(route.control, record.control):
-        found.append(f"{where} and the control of route {record.route!r} was edited{what}")
-    variants = [record.spec.canary, *([record.control] if record.control else [])]
-    gone = sorted({each.upstream for each in variants} - config.upstreams.keys())
-    return [
-        *found,
-        *(f"{where} and its upstream {name!r} is gone from the file{what}" for name in gone),
-    ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 from sqlmodel import Session
@@ -15,7 +16,7 @@ from llm_canary.decision.evidence import Evidence, GradingEvidence
 from llm_canary.decision.evidence import decode as decode_evidence
 from llm_canary.decision.gates import GateResult
 from llm_canary.decision.plan import Plan, Stage
-from llm_canary.metrics.state import Totals
+from llm_canary.metrics.state import Rollup, Totals
 from llm_canary.rollout.analysis import evidence_of, gather_grading
 from llm_canary.rollout.replay import decode
 from llm_canary.routing.table import Role, Variant
@@ -161,22 +162,45 @@ class RolloutView(msgspec.Struct, frozen=True, kw_only=True):
     grading: tuple[GradingView, ...] = ()
 
 
-def rollout_view(
-    session: Session, record: RolloutRecord, control: Variant, now_s: float
-) -> RolloutView:
-    """Return the rollout as it stands at `now_s`; `control` is used while none is frozen."""
+class Known(NamedTuple):
+    """What is known of a rollout now, or was when it ended."""
+
+    rollup: Rollup
+    grading: Mapping[str, GradingEvidence]
+    last: DecisionRecord | None
+    evidence: Evidence | None = None  # what `decision` was made from; None: nothing was decided
+    decision: Decision | None = None
+
+
+def known(session: Session, record: RolloutRecord, now_s: float) -> Known:
+    """Return sums, evidence and decision: of this moment while it runs, else the last ones."""
     repository, scoring = RolloutRepository(session), ScoringRepository(session)
     rollup = scoring.rollup(record.id)
     last = repository.decision(record.last_decision_id) if record.last_decision_id else None
-    decision = None if last is None else decode(last.result)
     grading = gather_grading(session, record, rollup, now_s)
     if record.is_active:
         oldest_s = scoring.oldest_due_s(record.id, now_s)
         backlog_s = 0.0 if oldest_s is None else now_s - oldest_s
         evidence = evidence_of(record, rollup, now_s, backlog_s=backlog_s, grading=grading)
-        decision = decide(record.spec.plan, evidence)
-    totals, hold = rollup.totals, record.hold
-    stages = _stages(record, totals, repository.transitions(record.id))
+        return Known(rollup, grading, last, evidence, decide(record.spec.plan, evidence))
+    if last is None:
+        return Known(rollup, grading, last)
+    return Known(rollup, grading, last, decode_evidence(last.evidence), decode(last.result))
+
+
+def rollout_view(
+    session: Session, record: RolloutRecord, control: Variant, now_s: float
+) -> RolloutView:
+    """Return the rollout as it stands at `now_s`; `control` is used while none is frozen."""
+    return view_of(session, record, control, known(session, record, now_s), now_s)
+
+
+def view_of(
+    session: Session, record: RolloutRecord, control: Variant, found: Known, now_s: float
+) -> RolloutView:
+    """Return the rollout as it stands, of what is known."""
+    decision, last, totals, hold = found.decision, found.last, found.rollup.totals, record.hold
+    stages = _stages(record, totals, RolloutRepository(session).transitions(record.id))
     present = next((each for each in record.spec.plan.stages if each.name == record.stage), None)
     return RolloutView(
         id=record.id,
@@ -215,7 +239,7 @@ def rollout_view(
             "late": (totals.late[0], totals.late[1]),
         },
         unusable=totals.unusable,
-        grading=tuple(_grading(session, record, each, now_s) for each in grading.values()),
+        grading=tuple(_grading(session, record, each, now_s) for each in found.grading.values()),
     )
 
 

@@ -30,6 +30,7 @@ from llm_canary.pages.visit import COOKIE
 from llm_canary.storage import migrate
 from llm_canary.storage.engine import make_engine
 from tests.support.asgi import AsgiClient
+from tests.support.rollout_reader import ViewReader
 from tests.support.server import free_port
 
 QUICK_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -66,7 +67,7 @@ class Web:
         self.gate.accounts = Accounts(self.engine, self.clock, QUICK_HASHER)
         facts: dict[str, Any] = {
             "engine": self.engine,
-            "rollouts": SimpleNamespace(list=tuple),
+            "rollouts": SimpleNamespace(read=ViewReader([])),
             "reviews": None,
             "gate": self.gate,
             "audit": Audit(self.engine, self.clock, via="web"),

@@ -147,6 +147,17 @@ class RolloutRepository:
         row = self.session.exec(newest.with_for_update() if lock else newest).first()
         return None if row is None else _record(row)
 
+    def attempt(self, name: str, number: int) -> RolloutRecord | None:
+        """Return one attempt of the rollout `name`."""
+        query = select(Rollout).where(col(Rollout.name) == name, col(Rollout.attempt) == number)
+        row = self.session.exec(query).one_or_none()
+        return None if row is None else _record(row)
+
+    def open(self) -> tuple[RolloutRecord, ...]:
+        """Return the rollouts that are not over, drafts too."""
+        query = select(Rollout).where(col(Rollout.ended_at).is_(None))
+        return tuple(_record(row) for row in self.session.exec(query.order_by(col(Rollout.id))))
+
     def by_id(self, rollout_id: str) -> RolloutRecord | None:
         """Return the rollout with the id."""
         row = self.session.exec(select(Rollout).where(col(Rollout.id) == rollout_id)).one_or_none()

@@ -1,32 +1,109 @@
+import msgspec
 import pytest
 
+from llm_canary.decision.outlook import Outlook
 from llm_canary.pages.banners import banners
-from llm_canary.pages.metric_row import metric_row
+from llm_canary.pages.metric_row import metric_row, significance
+from llm_canary.pages.outlook_text import expectation
 from llm_canary.pages.overview import overview
-from tests.rollout_views import NOW_S, comparison, every_state, gate, rollout, stages
+from llm_canary.pages.rollout_card import card
+from llm_canary.rollout.reading import Overview
+from tests.rollout_views import HOUR_S, NOW_S, comparison, every_state, gate, rollout, stages
+from tests.support.rollout_reader import detail_of, overview_of, summary
 
 
 def page(*views, banners=()):
-    return overview(views, banners, NOW_S)
+    return overview(overview_of(*views), banners, NOW_S, 1)
+
+
+def shown(view):
+    return card(detail_of(view), NOW_S)
+
+
+def names(of):
+    return {group.title: [row.name for row in group.rows] for group in of.groups}
 
 
 def test_what_needs_a_person_comes_first_and_what_ended_comes_last():
-    shown = page(*every_state())
+    found = page(*every_state())
 
-    assert [card.name for card in shown.active] == [
-        "search-rerank", "support-v13", "triage-small", "summaries-v2",
-    ]  # fmt: skip
-    assert [card.name for card in shown.ended] == ["support-json", "support-v12"]
-    assert shown.summary.startswith("1 held, 1 running")
+    assert names(found) == {
+        "Needs a person": ["search-rerank"],
+        "Running": ["support-v13", "triage-small"],
+        "Not started": ["summaries-v2"],
+    }
+    assert [row.name for row in found.ended] == ["support-json", "support-v12"]
+    assert found.summary == "1 held, 1 running, 1 standby, 1 not started, 2 ended"
+
+
+def test_a_rollout_that_is_about_to_be_held_needs_a_person_too():
+    about = Overview((summary(rollout(), verdict="hold"),), (), 0)
+
+    assert list(names(overview(about, (), NOW_S, 1))) == ["Needs a person"]
+
+
+def test_what_the_controller_holds_comes_before_what_a_person_holds():
+    mine = rollout("mine", state="held", hold_by="mara", hold_reason="lunch")
+    robots = rollout("robots", state="held", hold_by="robot", hold_reason="broken split")
+
+    assert names(page(mine, robots))["Needs a person"] == ["robots", "mine"]
+
+
+def test_a_row_says_what_it_waits_for_without_the_numbers_beside_it():
+    (row,) = page(rollout()).groups[0].rows
+
+    assert row.waits.startswith("latency_p95: not proven yet; thumbs_up_rate: 96 of at least 200")
+    assert (row.worst.name, row.gates) == ("latency p95", "2 of 5 gates passed")
+    assert (row.stage, row.share) == ("expanded, 2 of 5", "25\N{NARROW NO-BREAK SPACE}%")
+
+
+def test_a_long_reason_is_cut():
+    (row,) = page(rollout(state="held", hold_by="mara", hold_reason="x" * 5_000)).groups[0].rows
+
+    assert len(row.waits) == 200
 
 
 def test_a_database_that_cannot_be_read_is_not_an_empty_one():
-    assert overview((), (), 0.0).is_empty
-    assert not overview(None, (), 0.0).is_empty
+    assert page().is_empty
+    assert not overview(None, (), 0.0, 1).is_empty
+
+
+AHEAD = Outlook(earliest_s=2 * HOUR_S, latest_s=24 * HOUR_S)
+
+
+@pytest.mark.parametrize(
+    ("outlook", "text", "note"),
+    [
+        pytest.param(None, "unknown", "", id="nobody-knows"),
+        pytest.param({"expected_s": 2 * HOUR_S}, "in 1\u202fh", "", id="only-time-is-lacking"),
+        pytest.param(
+            {"expected_s": 13 * HOUR_S, "binding": "thumbs_up_rate"},
+            "in about 12\u202fh",
+            "by thumbs up rate; a person is asked in 23\u202fh",
+            id="a-look-that-would-do",
+        ),
+        pytest.param(
+            {"binding": "error_rate"},
+            "not before 23\u202fh",
+            "then a person is asked",
+            id="too-slow",
+        ),
+        pytest.param(
+            {"binding": "error_rate", "is_known": False}, "unknown", "too little", id="no-data"
+        ),
+    ],
+)
+def test_when_a_decision_is_expected_is_said_with_what_it_rests_on(outlook, text, note):
+    ahead = None if outlook is None else msgspec.structs.replace(AHEAD, **outlook)
+
+    said = expectation(ahead, NOW_S - HOUR_S, NOW_S)
+
+    assert said.text == text
+    assert note in said.note
 
 
 def test_the_timeline_says_where_each_stage_stands():
-    steps = page(rollout()).active[0].stages
+    steps = shown(rollout()).stages
 
     assert [(step.place, step.filled) for step in steps] == [
         ("done", 100.0), ("now", 8.6), ("ahead", 0.0), ("ahead", 0.0), ("ahead", 0.0),
@@ -36,39 +113,55 @@ def test_the_timeline_says_where_each_stage_stands():
 def test_a_rolled_back_rollout_shows_the_stage_that_stopped_it():
     view = rollout(state="rolled_back", stages=stages("initial"), ended_s=NOW_S)
 
-    assert page(view).ended[0].stages[0].place == "stopped"
+    assert shown(view).stages[0].place == "stopped"
+    assert shown(view).notice.startswith("Over since")
 
 
 def test_a_hold_says_who_why_and_what_to_type():
-    (held,) = page(rollout(state="held", hold_by="robot", hold_reason="broken split")).active
+    held = shown(rollout(state="held", hold_by="robot", hold_reason="broken split"))
 
     assert "Held by the controller: broken split" in held.notice
     assert held.command == "llm-canary rollout resume|promote|rollback support-v13"
 
 
 def test_a_draft_says_how_to_start_it():
-    draft = next(card for card in page(*every_state()).active if card.state == "Not started")
+    draft = shown(next(view for view in every_state() if view.state == "draft"))
 
     assert draft.command == "llm-canary rollout start summaries-v2"
     assert draft.facts == ()
 
 
 def test_a_plan_with_a_lowered_floor_says_so_beside_the_verdict():
-    assert page(rollout(min_units=200)).active[0].decision.caveat == ""
-    assert "40" in page(rollout(min_units=40)).active[0].decision.caveat
+    assert shown(rollout(min_units=200)).decision.caveat == ""
+    assert "40" in shown(rollout(min_units=40)).decision.caveat
 
 
 def test_while_the_verdict_holds_its_reasons_carry_the_numbers_of_this_moment():
-    decided = page(rollout(verdict="wait", reasons=("now",))).active[0].decision
+    decided = shown(rollout(verdict="wait", reasons=("now",))).decision
 
     assert (decided.verdict, decided.reasons, decided.now) == ("Wait", ("now",), "")
 
 
 def test_another_verdict_at_this_moment_stands_beside_the_stored_one():
-    decided = page(rollout(verdict="hold", reasons=("now",))).active[0].decision
+    decided = shown(rollout(verdict="hold", reasons=("now",))).decision
 
     assert (decided.verdict, decided.now, decided.reasons_now) == ("Wait", "Hold", ("now",))
     assert decided.reasons == rollout().decision.reasons
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        pytest.param({"log_e_harm": 4.7, "low": 0.001}, "watch: worse", id="harm-proven"),
+        pytest.param({"log_e_harm": 4.5, "low": 0.001}, "worse", id="harm-of-another-test"),
+        pytest.param({"low": -0.004, "high": -0.001}, "better", id="better"),
+        pytest.param({"low": -0.004, "high": 0.009}, "not worse", id="within-the-margin"),
+        pytest.param({"low": -0.004, "high": 0.02}, "open", id="open"),
+        pytest.param({"low": None, "high": None}, "", id="no-interval"),
+    ],
+)
+def test_the_mark_says_in_a_word_what_the_interval_shows(changes, word):
+    assert significance(comparison(**changes), 0.01).text == word
 
 
 @pytest.mark.parametrize(

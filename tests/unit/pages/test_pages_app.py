@@ -13,6 +13,7 @@ from llm_canary.resources import resource_dir
 from llm_canary.routing.table import KeyRef
 from tests.rollout_views import NOW_S, every_state, rollout
 from tests.support.control import PASSWORD, Web
+from tests.support.rollout_reader import ViewReader
 
 
 class Pages(Web):
@@ -20,7 +21,8 @@ class Pages(Web):
 
     def __init__(self, folder):
         self.views = list(every_state())
-        self.rollouts = SimpleNamespace(list=lambda: tuple(self.views))
+        self.reader = ViewReader(self.views)
+        self.rollouts = SimpleNamespace(read=self.reader)
         super().__init__(folder, clock=ManualClock(NOW_S), rollouts=self.rollouts)
 
 
@@ -35,11 +37,11 @@ def test_the_page_shows_every_rollout(site):
     text = site.get().text
 
     for view in site.views:
-        assert f"{view.name}</" in text
+        assert f'href="/rollouts/{view.name}' in text
 
 
 def test_names_and_reasons_are_escaped(site):
-    site.views = [rollout("<script>alert(1)</script>", verdict="wait", reasons=("<img src=x>",))]
+    site.views[:] = [rollout("<script>alert(1)</script>", verdict="wait", reasons=("<img src=x>",))]
 
     text = site.get().text
 
@@ -75,7 +77,7 @@ def test_an_unchanged_page_is_not_sent_again(site):
 
 def test_a_changed_rollout_is_sent_with_another_tag(site):
     first = site.get("/partials/rollouts")
-    site.views = [rollout(share=0.5)]
+    site.views[:] = [rollout(share=0.5)]
 
     again = site.get("/partials/rollouts", **{"if-none-match": first.headers["etag"]})
 
@@ -89,17 +91,33 @@ def test_the_first_page_carries_the_tag_of_what_it_shows(site):
     assert tag in site.get().text
 
 
+def test_those_that_are_over_come_by_pages(site):
+    site.views[:] = [
+        rollout(f"over-{number:02}", state="finished", ended_s=NOW_S - number)
+        for number in range(45)
+    ]
+
+    first, last = site.get("/").text, site.get("/?ended=3").text
+
+    assert "/rollouts/over-00?" in first
+    assert "/rollouts/over-20?" not in first
+    assert "/rollouts/over-44?" in last
+    assert "page 3 of 3" in last
+    assert 'hx-get="/partials/rollouts?ended=3"' in last
+    assert site.get("/?ended=0").status_code == 400
+
+
 def test_an_empty_installation_says_what_to_type_next(site):
-    site.views = []
+    site.views.clear()
 
     assert "llm-canary rollout start NAME" in site.get().text
 
 
 def test_a_database_in_trouble_is_said_and_not_shown_as_empty(site):
-    def fail():
+    def fail(**_):
         raise StorageError("database is locked")
 
-    site.rollouts.list = fail
+    site.reader.overview = fail
 
     answer = site.get()
 

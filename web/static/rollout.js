@@ -1,0 +1,36 @@
+// The confirmation of an act as a dialog, and everything unfolded on paper. No inline code, no eval.
+(() => {
+  "use strict";
+  const dialog = document.getElementById("confirm");
+  let asked = "";
+
+  document.addEventListener("htmx:afterSwap", (event) => {
+    if (event.detail.target?.id !== "confirm-body") return;
+    asked = event.detail.requestConfig?.elt?.id ?? "";
+    dialog.showModal();
+  });
+  // What went wrong is said on the page, which the dialog would hide.
+  document.addEventListener("htmx:responseError", () => { if (dialog.open) dialog.close(); });
+  dialog.addEventListener("click", (event) => {
+    if (!event.target.closest("[data-close]")) return;
+    event.preventDefault();
+    dialog.close();
+  });
+  // The button may have been replaced meanwhile, so that the browser cannot give it the focus back.
+  dialog.addEventListener("close", () => { document.getElementById(asked)?.focus(); });
+
+  const reveal = () => {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    for (let each = target; each; each = each.parentElement) if (each.tagName === "DETAILS") each.open = true;
+    target?.scrollIntoView();
+  };
+  window.addEventListener("hashchange", reveal);
+  if (location.hash) reveal();
+
+  let unfolded = [];
+  window.addEventListener("beforeprint", () => {
+    unfolded = [...document.querySelectorAll("details:not([open]):not(.who)")];
+    for (const details of unfolded) details.open = true;
+  });
+  window.addEventListener("afterprint", () => { for (const details of unfolded) details.open = false; });
+})();
