@@ -109,6 +109,7 @@ class ControlPlane:
                 gate=gate,
                 audit=Audit(self._engine, clock, via="api"),
                 clock=clock,
+                config=lambda: self._config,
                 status=self._status,
                 ready=self._require_ready,
             )
