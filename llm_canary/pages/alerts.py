@@ -30,8 +30,7 @@ class AlertCard:
     tone: str
     title: str
     text: str
-    do: str
-    is_command: bool
+    do: tuple[tuple[str, bool], ...]  # texts, and whether each is typed somewhere
     since: Moment | None
     ago: str
     link: str
@@ -97,13 +96,20 @@ def _card(alert: Alert, now_s: float) -> AlertCard:
         tone="good" if alert.kind == "promoted" else TONES[alert.severity],
         title=visible(alert.title),
         text=visible(alert.text),
-        do=alert.do,
-        is_command=alert.do.startswith("llm-canary "),
+        do=_parts(visible(alert.do)),
         since=None if alert.since_s is None else moment_of(alert.since_s),
         ago="" if alert.since_s is None else ago_text(now_s - alert.since_s),
         link=alert.link,
         link_text=_link_text(alert),
     )
+
+
+def _parts(text: str) -> tuple[tuple[str, bool], ...]:
+    """Return the text in pieces, of which those in backticks are to be typed."""
+    if text.startswith("llm-canary "):
+        return ((text, True),)
+    pieces = text.split("`")
+    return tuple((each, number % 2 == 1) for number, each in enumerate(pieces) if each)
 
 
 def _link_text(alert: Alert) -> str:

@@ -16,6 +16,7 @@ from llm_canary.pages.render import Renderer
 from llm_canary.pages.samples import add_samples
 from llm_canary.pages.security import SecurityHeaders
 from llm_canary.pages.services import PageServices
+from llm_canary.pages.settings import add_settings
 from llm_canary.pages.site import Site
 from llm_canary.resources import resource_dir
 
@@ -27,6 +28,7 @@ _PAGES = (
     add_history,
     add_calibration,
     add_alerts,
+    add_settings,
 )
 
 

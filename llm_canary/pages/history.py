@@ -153,8 +153,9 @@ def history_row(found: Past, now_s: float) -> HistoryRow:
     url = rollout_url(row.name, row.attempt)
     reasons = found.decision.reasons if found.decision is not None else ()
     last = found.last
-    if last is not None and last.decision_id is None and row.ended_at is not None:
-        reasons = (last.reason,)  # a person ended it, and said why
+    is_by_person = last is not None and last.decision_id is None
+    if last is not None and is_by_person and (row.is_held or row.ended_at is not None):
+        reasons = (last.reason,)  # a person stopped it, and said why
     return HistoryRow(
         anchor=row.id,
         name=row.name,

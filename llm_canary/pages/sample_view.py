@@ -86,6 +86,7 @@ class JudgementView:
     tone: str
     grades: tuple[GradeLine, ...]
     facts: tuple[tuple[str, str], ...]
+    detail: str
     warning: str
 
 
@@ -266,14 +267,19 @@ def _judgement(row: JudgementRow) -> JudgementView:
         outcome=word + score,
         tone=tone,
         grades=tuple(_grade(name, each) for name, each in row.grades.items()),
-        facts=(
-            ("Model", visible(row.reported_model or ABSENT)),
-            ("Calls", count_text(row.calls)),
-            ("Tokens in / out", _pair(row.tokens_in, row.tokens_out)),
-            ("Cost", value_text(row.cost_nanousd, unit_of("nanousd"))),
-            ("Took", ABSENT if row.latency_s is None else f"{row.latency_s:.1f} s"),
-        ),
+        facts=_effort(row) if row.calls else (),
+        detail=_short(row.detail),
         warning="The answer seems to give the judge orders." if row.injection_suspected else "",
+    )
+
+
+def _effort(row: JudgementRow) -> tuple[tuple[str, str], ...]:
+    return (
+        ("Model", visible(row.reported_model or ABSENT)),
+        ("Calls", count_text(row.calls)),
+        ("Tokens in / out", _pair(row.tokens_in, row.tokens_out)),
+        ("Cost", value_text(row.cost_nanousd, unit_of("nanousd"))),
+        ("Took", ABSENT if row.latency_s is None else f"{row.latency_s:.1f} s"),
     )
 
 

@@ -22,7 +22,7 @@ from llm_canary.pages.filters import (
 )
 from llm_canary.pages.history import Moment, moment, rollout_url
 from llm_canary.pages.markdown import one_line
-from llm_canary.pages.quantity import ABSENT, duration_text, unit_of, value_text
+from llm_canary.pages.quantity import ABSENT, unit_of, value_text
 from llm_canary.pages.sample_view import Told, sample_view
 from llm_canary.pages.site import Site
 from llm_canary.pages.visit import Visit
@@ -276,11 +276,7 @@ def _scored(word: str, score: float | None) -> str:
 def _facts(row: SampleRow, texts: Exchange | None) -> list[str]:
     facts = [f"drawn by {'chance' if row.stream == Stream.PROBABILITY else 'interest'}"]
     if texts is not None and texts.latency_ms is not None:
-        facts.append(
-            duration_text(texts.latency_ms / 1_000)
-            if texts.latency_ms >= 1_000
-            else value_text(texts.latency_ms, unit_of("ms"), 0)
-        )
+        facts.append(value_text(texts.latency_ms, unit_of("ms"), 0))
     if texts is not None and texts.cost_nanousd is not None:
         facts.append(value_text(texts.cost_nanousd, unit_of("nanousd")))
     return facts

@@ -52,6 +52,7 @@ class ControlPlane:
     ) -> None:
         settings = Settings()
         self._data_dir: Path = settings.data_dir
+        self._environment = settings.shown()
         self._data_dir.mkdir(parents=True, exist_ok=True)
         self._data_plane = data_plane
         self._clock = clock
@@ -126,6 +127,7 @@ class ControlPlane:
                 config=lambda: self._config,
                 status=self._status,
                 ready=self._require_ready,
+                environment=self._environment,
             ),
         )
         return app
