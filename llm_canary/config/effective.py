@@ -1,7 +1,6 @@
 """The configuration as it is in force: the file with every default, and with what SQL has changed.
 
-Secrets are in it as references only. What may be one although it stands in the file (user and
-password of a URL, parameters called like a credential) is hidden.
+Secrets are in it as references only. Parameters that are called like a credential are hidden.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import io
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from ruamel.yaml import YAML
 
@@ -29,9 +27,6 @@ def effective(config: LoadedConfig, controls: Mapping[str, Variant]) -> dict[str
     for name, control in controls.items():
         if name in plain["routes"]:
             plain["routes"][name]["control"] = _variant(control)
-    for upstream in plain["upstreams"].values():
-        if "base_url" in upstream:
-            upstream["base_url"] = _without_login(upstream["base_url"])
     for owner in (*plain["routes"].values(), *plain["rollouts"].values()):
         for role in ("control", "canary"):
             if role in owner:
@@ -53,17 +48,6 @@ def as_yaml(plain: Mapping[str, Any]) -> str:
 def _variant(variant: Variant) -> dict[str, Any]:
     facts = {"upstream": variant.upstream, "model": variant.model, "prompt": variant.prompt}
     return {name: value for name, value in facts.items() if value} | {"params": variant.params}
-
-
-def _without_login(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return HIDDEN
-    host = parts.netloc.rpartition("@")
-    where = f"{HIDDEN}@{host[2]}" if host[1] else parts.netloc
-    query = HIDDEN if parts.query else ""
-    return urlunsplit((parts.scheme, where, parts.path, query, ""))
 
 
 def _hidden(value: Any) -> Any:  # noqa: ANN401 - JSON

@@ -222,8 +222,9 @@ def labels_needed(run: Run, trust: TrustEntry) -> str:
     if kappa.lower >= trust.min_kappa_low:
         return ""
     times = ((kappa.value - kappa.lower) / (kappa.value - trust.min_kappa_low)) ** 2
-    more = ceil(run.labelled * (times - 1.0))
-    return f"About {max(more, 1):,} more labels would settle it, if the agreement stays as it is."
+    more = max(ceil(run.labelled * (times - 1.0)), 1)
+    about = round(more, -max(len(str(more)) - 2, 0))  # two digits: it is no more than a guess
+    return f"About {about:,} more labels would settle it, if the agreement stays as it is."
 
 
 def _judge(runs: Sequence[Run], trust: TrustEntry, now_s: float) -> JudgeView:

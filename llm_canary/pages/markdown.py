@@ -84,7 +84,7 @@ def render_markdown(text: str) -> Markup:
     clean = nh3.clean(
         html,
         tags=_TAGS,
-        attributes={"a": {"href"}, "p": {"class"}},
+        attributes={"*": set(), "a": {"href"}, "p": {"class"}},
         url_schemes={"http", "https"},
         link_rel=_LINK_REL,
     )
