@@ -11,6 +11,7 @@ import msgspec
 from fastapi.responses import Response
 
 from llm_canary.auth import Permission
+from llm_canary.errors import NotFound
 from llm_canary.judging.calibrate import Position, Probabilities, TrustReport
 from llm_canary.judging.trust import Subject
 from llm_canary.pages.filters import asked_text, with_query
@@ -159,8 +160,12 @@ def add_calibration(site: Site) -> None:
         services.ready()
         asked, loaded = asked_text(visit, "rubric"), services.config().rubrics
         with read_session(services.engine) as session:
-            known = sorted({*loaded, *calibrated_rubrics(session)})
             calibrated = calibrated_rubrics(session)
+            known = sorted({*loaded, *calibrated})
+            if asked is not None and asked not in known:
+                raise NotFound(
+                    f"there is no rubric {asked!r}; there are: {', '.join(known) or 'none'}"
+                )
             rubric = asked or (calibrated or known or [""])[0]
             runs = runs_of(calibrations(session, rubric, limit=_RUNS))
             drifts = drift_looks(session, rubric)
