@@ -51,7 +51,7 @@ class Pager:
 
 def asked_text(visit: Visit, name: str) -> str | None:
     """Return a text of the query, None when it is absent or empty; raise InvalidRequest."""
-    text = visit.query.get(name, "").strip()
+    text = visit.query.get(name, "").strip(" ")
     if len(text) > _LONGEST or not text.isprintable():
         raise InvalidRequest(
             f"`{name}` is {text[:40]!r}; expected at most {_LONGEST} printable characters",
@@ -67,7 +67,7 @@ def asked_choice(visit: Visit, name: str, options: Sequence[str]) -> str | None:
 
 def asked_score(visit: Visit, name: str) -> float | None:
     """Return a number from 0 to 1 of the query, None when it is absent or empty."""
-    text = visit.query.get(name, "").strip()
+    text = visit.query.get(name, "").strip(" ")
     if not text:
         return None
     if _SCORE.fullmatch(text) is None or float(text) > 1.0:
@@ -79,7 +79,7 @@ def asked_score(visit: Visit, name: str) -> float | None:
 
 def asked_moment(visit: Visit, name: str) -> datetime | None:
     """Return a moment in UTC of the query, as browsers send it: 2026-11-28T13:00."""
-    text = visit.query.get(name, "").strip()
+    text = visit.query.get(name, "").strip(" ")
     if not text:
         return None
     try:
