@@ -134,7 +134,6 @@ class SampleView:
     can_ask: bool
     asked: str
     is_gold: bool
-    has_disagreement: bool
     disagreements_url: str
 
 
@@ -171,8 +170,6 @@ def sample_view(told: Told, *, is_raw: bool, is_whole: bool) -> SampleView:
         can_ask=row.review_stream is None and request is not None and response is not None,
         asked=_asked(row),
         is_gold=told.is_gold,
-        has_disagreement=None not in {row.judge_passed, row.human_passed}
-        and row.judge_passed != row.human_passed,
         disagreements_url="/review/disagreements",
     )
 
