@@ -11,6 +11,7 @@ from sqlalchemy.engine import Engine
 from llm_canary.access.audit import Audit
 from llm_canary.access.gate import Gate
 from llm_canary.clock import Clock
+from llm_canary.config.load import LoadedConfig
 from llm_canary.review.queue import ReviewQueue
 from llm_canary.rollout.service import RolloutService
 
@@ -25,5 +26,6 @@ class ApiServices:
     gate: Gate
     audit: Audit
     clock: Clock
+    config: Callable[[], LoadedConfig]
     status: Callable[[], Mapping[str, Any]]  # `schemas.Status` says which facts
     ready: Callable[[], None]  # raises NotReady while the database cannot be used

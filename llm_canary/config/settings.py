@@ -58,6 +58,21 @@ class Settings(BaseSettings):
             problems = tuple(_problem(fault) for fault in error.errors(include_input=False))
             raise ConfigError("\n".join(problems), problems=problems) from None
 
+    def shown(self) -> dict[str, str]:
+        """Return the variables with what may be shown of each."""
+        return {
+            f"{_PREFIX}CONFIG": str(self.config),
+            f"{_PREFIX}DATABASE_URL": self._shown_database(),
+            f"{_PREFIX}DATA_DIR": str(self.data_dir),
+            f"{_PREFIX}URL": self.url,
+            f"{_PREFIX}API_KEY": "not set" if self.api_key is None else "set",
+        }
+
+    def _shown_database(self) -> str:
+        scheme, _, rest = self.database_url.partition("://")
+        # Of a server's address every part may hold a password, however it is written.
+        return f"{scheme}://{rest if scheme == 'sqlite' else '(hidden)'}"
+
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, value: str) -> str:

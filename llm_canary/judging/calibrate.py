@@ -29,9 +29,11 @@ from llm_canary.rubric.schema import AskedCriterion, ChoiceCriterion, OrdinalCri
 from llm_canary.stats.corrected import Interval, Operating, mean_interval, proportion_interval
 from llm_canary.stats.probability import (
     CascadePoint,
+    Reliability,
     brier,
     calibration_error,
     coverage_accuracy,
+    reliability,
     temperature,
 )
 
@@ -59,6 +61,7 @@ class Probabilities(Struct, frozen=True):
     brier: float
     temperature: float  # above 1: the judge is too sure of itself
     cascade: tuple[CascadePoint, ...]
+    curve: tuple[Reliability, ...] = ()  # reports from before it have none
 
 
 class TrustReport(Struct, frozen=True):
@@ -228,6 +231,7 @@ def _probabilities(pairs: Sequence[tuple[float, float]]) -> Probabilities:
         brier(confidences, right),
         temperature(confidences, right),
         tuple(coverage_accuracy(confidences, right)),
+        tuple(reliability(confidences, right)),
     )
 
 

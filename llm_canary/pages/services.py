@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy.engine import Engine
@@ -29,3 +29,4 @@ class PageServices:
     config: Callable[[], LoadedConfig]
     status: Callable[[], Mapping[str, Any]]  # the health of the process
     ready: Callable[[], None]  # raises NotReady while the database cannot be used
+    environment: Mapping[str, str] = field(default_factory=dict)  # variables, no secret among them

@@ -56,6 +56,7 @@ class ControlPlane:
         self._data_dir: Path = settings.data_dir
         self._fine_rollup_days = settings.fine_rollup_days
         self._prune_after_s = 0.0
+        self._environment = settings.shown()
         self._data_dir.mkdir(parents=True, exist_ok=True)
         self._data_plane = data_plane
         self._clock = clock
@@ -114,6 +115,7 @@ class ControlPlane:
                 gate=gate,
                 audit=Audit(self._engine, clock, via="api"),
                 clock=clock,
+                config=lambda: self._config,
                 status=self._status,
                 ready=self._require_ready,
             )
@@ -130,6 +132,7 @@ class ControlPlane:
                 config=lambda: self._config,
                 status=self._status,
                 ready=self._require_ready,
+                environment=self._environment,
             ),
         )
         return app

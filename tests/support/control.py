@@ -47,6 +47,7 @@ def api_services(engine: Engine | None, clock: Clock, **changes: Any) -> ApiServ
         if engine is None
         else Audit(engine, clock, via="api"),
         "clock": clock,
+        "config": lambda: None,
         "status": dict,
         "ready": lambda: None,
     }

@@ -135,6 +135,34 @@ def calibrations(session: Session, rubric_id: str, *, limit: int = 100) -> list[
     ]
 
 
+def calibrated_rubrics(session: Session) -> list[str]:
+    """Return the rubrics that a judge was ever compared with people by."""
+    query = select(col(CalibrationRun.rubric_id)).distinct()
+    return sorted(session.execute(query).scalars())
+
+
+class DriftSeen(NamedTuple):
+    """One look at whether a judge has moved; `report` is a drift Look as plain values."""
+
+    at: datetime
+    judge_id: str
+    drift: str
+    report: Mapping[str, Any]
+
+
+def drift_looks(session: Session, rubric_id: str, *, limit: int = 20) -> list[DriftSeen]:
+    """Return the latest looks at the judges of a rubric, the newest first."""
+    query = (
+        select(
+            col(DriftLook.at), col(DriftLook.judge_id), col(DriftLook.drift), col(DriftLook.report)
+        )
+        .where(col(DriftLook.rubric_id) == rubric_id)
+        .order_by(col(DriftLook.at).desc(), col(DriftLook.id).desc())
+        .limit(limit)
+    )
+    return [DriftSeen(*row) for row in session.execute(query)]
+
+
 def add_drift(  # noqa: PLR0913 - the columns
     session: Session,
     at: datetime,

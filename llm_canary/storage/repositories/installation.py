@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlmodel import Session, col, select
@@ -17,3 +20,27 @@ def get_or_set(session: Session, key: str, value: str) -> str:
         insert(Installation).values(key=key, value=value).on_conflict_do_nothing()
     )
     return session.exec(select(Installation.value).where(col(Installation.key) == key)).one()
+
+
+class DatabaseFacts(NamedTuple):
+    """Which database it is, and how large."""
+
+    kind: str
+    version: str
+    size_bytes: int
+
+
+def database_facts(session: Session) -> DatabaseFacts:
+    """Return kind, version and size of the database."""
+    if is_sqlite(session.connection()):
+        kind, version = "SQLite", "SELECT sqlite_version()"
+        size = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
+    else:
+        kind, version = "PostgreSQL", "SELECT current_setting('server_version')"
+        size = "SELECT pg_database_size(current_database())"
+    connection = session.connection()
+    return DatabaseFacts(
+        kind,
+        str(connection.execute(text(version)).scalar_one()),
+        int(connection.execute(text(size)).scalar_one()),
+    )
