@@ -84,6 +84,8 @@ class Accounts:
         hashed = self._hash(password)
         with write_session(self._engine) as session:
             found = self._found(session, name)
+            if found.issuer is not None:
+                raise Conflict(f"{found.name!r} logs in at {found.issuer} and has no password here")
             rows.change_account(
                 session, found.id, password_hash=hashed, failed_logins=0, locked_until=None
             )
