@@ -7,6 +7,7 @@ from fastapi.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from llm_canary.pages.login import add_login
+from llm_canary.pages.login_oidc import add_login_oidc
 from llm_canary.pages.overview import add_overview
 from llm_canary.pages.render import Renderer
 from llm_canary.pages.security import SecurityHeaders
@@ -19,7 +20,7 @@ def add_pages(app: FastAPI, services: PageServices) -> Site:
     """Add every page to the application, with security headers on every answer."""
     web = resource_dir("web")
     site = Site(app, services, Renderer(web))
-    for add in (add_login, add_overview):
+    for add in (add_login, add_login_oidc, add_overview):
         add(site)
     app.mount("/static", _Static(directory=web / "static"), name="static")
     app.add_middleware(SecurityHeaders)

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Engine
 
 from llm_canary.access.audit import Audit
 from llm_canary.access.gate import Gate
+from llm_canary.access.oidc import OidcLogin
 from llm_canary.clock import Clock
 from llm_canary.config.load import LoadedConfig
 from llm_canary.review.queue import ReviewQueue
@@ -29,3 +30,4 @@ class PageServices:
     config: Callable[[], LoadedConfig]
     status: Callable[[], Mapping[str, Any]]  # the health of the process
     ready: Callable[[], None]  # raises NotReady while the database cannot be used
+    oidc: OidcLogin | None = None

@@ -15,6 +15,8 @@ from fastapi import FastAPI
 
 from llm_canary.access.audit import Audit
 from llm_canary.access.gate import Gate
+from llm_canary.access.oidc import OidcLogin
+from llm_canary.access.secret import InstallationSecret
 from llm_canary.api.app import ApiServices, create_api
 from llm_canary.clock import Clock
 from llm_canary.config.load import LoadedConfig, load
@@ -125,6 +127,11 @@ class ControlPlane:
                 config=lambda: self._config,
                 status=self._status,
                 ready=self._require_ready,
+                oidc=OidcLogin(
+                    lambda: self._config.file.web.oidc,
+                    clock,
+                    InstallationSecret(self._engine, "web_secret"),
+                ),
             ),
         )
         return app
