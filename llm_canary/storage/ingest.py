@@ -20,8 +20,9 @@ from llm_canary.errors import DataError, LlmCanaryError
 from llm_canary.storage.dialect import is_sqlite, sqlite_time
 from llm_canary.storage.engine import unreachable
 from llm_canary.storage.models.inferences import MAX_TIER_CHARS
+from llm_canary.storage.repositories.keys import note_uses
 from llm_canary.storage.repositories.prompts import Served, note_served
-from llm_canary.telemetry.events import Absorbed, Event, InferenceEvent, OutcomeEvent
+from llm_canary.telemetry.events import Absorbed, Event, InferenceEvent, KeyUseEvent, OutcomeEvent
 
 IMMEDIATE = "immediate"
 
@@ -46,6 +47,7 @@ _OUTCOME = (
     "comment",
     "idempotency_key",
     "key_name",
+    "for_any_key",
     "format",
 )
 _outcome_values = attrgetter(*_OUTCOME[5:])
@@ -84,6 +86,7 @@ class SqlBatchSink:
     def _write(self, events: Sequence[Event]) -> None:
         inferences = [event for event in events if isinstance(event, InferenceEvent)]
         outcomes = [event for event in events if isinstance(event, OutcomeEvent)]
+        uses = [event for event in events if isinstance(event, KeyUseEvent)]
         served = self._newly_served(inferences)
         try:
             with self._engine.begin() as connection:
@@ -93,6 +96,8 @@ class SqlBatchSink:
                     _write_sqlite(connection, inferences, outcomes)
                 else:
                     _write_postgresql(connection, inferences, outcomes)
+                if uses:
+                    note_uses(connection, {each.key_id: each.at_s for each in uses})
         except (sqlalchemy.exc.DBAPIError, psycopg.Error, OverflowError, ValueError) as error:
             raise self._translated(error) from error
         self._served.update(served)
