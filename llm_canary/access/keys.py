@@ -100,7 +100,7 @@ class ApiKeys:
             for each in found:
                 rows.change_key(session, each.id, revoked_at=now)
         self._on_change()
-        return found
+        return [each._replace(revoked_at=now) for each in found]
 
     def _serving(self, session: Session, which: str, now: datetime) -> list[KeyRecord]:
         """Return the keys that are meant and still serve, the newest first."""
