@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.responses import Response
 from starlette.staticfiles import StaticFiles
 
+from llm_canary.pages.access import add_access
 from llm_canary.pages.login import add_login
 from llm_canary.pages.login_oidc import add_login_oidc
 from llm_canary.pages.overview import add_overview
@@ -20,7 +21,7 @@ def add_pages(app: FastAPI, services: PageServices) -> Site:
     """Add every page to the application, with security headers on every answer."""
     web = resource_dir("web")
     site = Site(app, services, Renderer(web))
-    for add in (add_login, add_login_oidc, add_overview):
+    for add in (add_login, add_login_oidc, add_overview, add_access):
         add(site)
     app.mount("/static", _Static(directory=web / "static"), name="static")
     app.add_middleware(SecurityHeaders)
