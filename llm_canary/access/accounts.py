@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 
 from argon2 import PasswordHasher
@@ -84,6 +86,8 @@ class Accounts:
         hashed = self._hash(password)
         with write_session(self._engine) as session:
             found = self._found(session, name)
+            if found.issuer is not None:
+                raise Conflict(f"{found.name!r} logs in at {found.issuer} and has no password here")
             rows.change_account(
                 session, found.id, password_hash=hashed, failed_logins=0, locked_until=None
             )
@@ -113,8 +117,10 @@ class Accounts:
         seconds to fifteen minutes.
         """
         now = utc(self._clock.now_s())
-        with read_session(self._engine) as session:
-            found = rows.account_named(session, name.strip())
+        found = None
+        if name.isprintable():  # PostgreSQL cannot even look for a NUL
+            with read_session(self._engine) as session:
+                found = rows.account_named(session, name.strip())
         is_right = self._matches(found, password)
         if found is None:
             raise _refused()
@@ -132,6 +138,44 @@ class Accounts:
                 session, found.id, failed_logins=0, locked_until=None, last_login_at=now
             )
         return found
+
+    def check_identity(
+        self, subject: tuple[str, str], names: Sequence[str], role: AccessRole
+    ) -> AccountRecord:
+        """Return the account of (issuer, subject), with the role that the provider gives it now.
+
+        It is made at the first login, by the first of `names` that is free. Raise Unauthorized for
+        a disabled one. The provider rules: it may take the role of the last admin.
+        """
+        with read_session(self._engine) as session:
+            found = rows.account_of_subject(session, *subject)
+        if found is None:
+            found = self._first(subject, names, role)
+        if found.disabled_at is not None:
+            raise Unauthorized(f"the account {found.name!r} is disabled; ask an admin")
+        now = utc(self._clock.now_s())
+        with write_session(self._engine) as session:
+            rows.change_account(session, found.id, role=role.value, last_login_at=now)
+        return found._replace(role=role.value, last_login_at=now)
+
+    def end_sessions_of(self, subject: tuple[str, str]) -> None:
+        """End the sessions of (issuer, subject), whom the provider gives no role any more."""
+        with write_session(self._engine) as session:
+            found = rows.account_of_subject(session, *subject)
+            if found is not None:
+                rows.drop_web_sessions(session, found.id)
+
+    def _first(
+        self, subject: tuple[str, str], names: Sequence[str], role: AccessRole
+    ) -> AccountRecord:
+        for name in names:
+            with suppress(Conflict):
+                return self.create(name, role, password=None, by="oidc", oidc=subject)
+            with read_session(self._engine) as session:
+                made = rows.account_of_subject(session, *subject)
+            if made is not None:  # by another browser, in the meantime
+                return made
+        raise Conflict(f"every name for this account is taken: {', '.join(names)}; ask an admin")
 
     def _matches(self, found: AccountRecord | None, password: str) -> bool:
         known = found.password_hash if found and found.password_hash else self._decoy

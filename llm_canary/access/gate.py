@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import NamedTuple
 
 from sqlalchemy.engine import Engine
 
 from llm_canary.access.accounts import Accounts, principal_of
-from llm_canary.auth import LOCAL, Principal, PrincipalKind
+from llm_canary.auth import LOCAL, Principal, PrincipalKind, key_hash
 from llm_canary.clock import Clock, utc
 from llm_canary.config.secrets import resolve
-from llm_canary.errors import ConfigError, Unauthorized
-from llm_canary.routing.table import KeyRef
+from llm_canary.errors import ConfigError, StorageError, Unauthorized
+from llm_canary.routing.table import KeyRef, StoredKey, StoredKeys
 from llm_canary.storage.engine import read_session, write_session
 from llm_canary.storage.repositories import access as rows
 from llm_canary.storage.repositories.access import AccountRecord, SessionRecord
+from llm_canary.storage.repositories.keys import note_uses
 
 SESSION_S = 12 * 3_600.0
 _IDLE_S = 2 * 3_600.0
@@ -37,10 +40,18 @@ class Viewer(NamedTuple):
 class Gate:
     """Authenticates; what is allowed then is the principal's role's affair."""
 
-    def __init__(self, engine: Engine, clock: Clock, keys: Callable[[], Sequence[KeyRef]]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Clock,
+        keys: Callable[[], Sequence[KeyRef]],
+        stored: Callable[[], StoredKeys] = StoredKeys,
+    ) -> None:
         self._engine = engine
         self._clock = clock
-        self._keys = keys
+        self._keys = keys  # of the file
+        self._stored = stored  # of the database
+        self._used_s: dict[str, float] = {}  # when the use of a stored key was last noted
         self.accounts = Accounts(engine, clock)
         # Where nobody logs in: known to our own pages only, new with every start.
         self._local_csrf = secrets.token_urlsafe(32)
@@ -48,23 +59,19 @@ class Gate:
     @property
     def is_open(self) -> bool:
         """Whether nobody has to show who they are: no key and no account exists."""
-        return not self._keys() and not self.accounts.any()
+        return self._is_keyless and not self.accounts.any()
+
+    @property
+    def _is_keyless(self) -> bool:
+        return not self._keys() and not self._stored().any_made
 
     def of_key(self, key: str | None) -> Principal:
         """Return whose key it is; raise Unauthorized. Without keys, whoever is on this machine."""
-        configured = self._keys()
-        if not configured:
+        if self._is_keyless:
             return LOCAL
         if key is None:
             raise Unauthorized("no API key was sent; send one as `Authorization: Bearer KEY`")
-        found = None
-        for known in configured:
-            # Every key is compared, so that the time tells nothing about which one was close.
-            if hmac.compare_digest(_secret(known), key.encode(errors="surrogatepass")):
-                found = known
-        if found is None:
-            raise Unauthorized("this API key is not one of the server's `keys:`")
-        return _of_configured(found)
+        return _principal_of(self._found(key))
 
     def log_in(self, name: str, password: str) -> tuple[str, Principal]:
         """Return the token of a new session; raise Unauthorized."""
@@ -73,10 +80,10 @@ class Gate:
 
     def log_in_by_key(self, key: str) -> tuple[str, Principal]:
         """Return the token of a new session as the API key; raise Unauthorized."""
-        if not self._keys():
-            raise Unauthorized("no API key is configured; log in with a name and a password")
-        principal = self.of_key(key)
-        return self._open(None, principal.name, _proof(key)), principal
+        if self._is_keyless:
+            raise Unauthorized("there is no API key; log in with a name and a password")
+        found = self._found(key)
+        return self._open(None, found.name, _proof_of(found)), _principal_of(found)
 
     def open_session(self, account: AccountRecord) -> str:
         """Return the token of a new session of somebody who has shown who they are."""
@@ -113,10 +120,42 @@ class Gate:
             return None
         if account is not None:
             return None if account.disabled_at is not None else principal_of(account)
-        for known in self._keys():
+        every: list[KeyRef | StoredKey] = [*self._keys(), *self._stored().keys]
+        for known in every:
             if known.name == found.key_name and found.key_proof == _proof_of(known):
-                return _of_configured(known)
+                return _principal_of(known) if _end_of(known, now_s) is None else None
         return None
+
+    def _found(self, text: str) -> KeyRef | StoredKey:
+        """Return the key with this text; raise Unauthorized.
+
+        Every key is compared, so that the time tells nothing about which one was close.
+        """
+        found: KeyRef | StoredKey | None = None
+        stored = self._stored()
+        hashed = key_hash(bytes.fromhex(stored.secret), text)
+        for each in stored.keys:
+            if hmac.compare_digest(each.hash, hashed):
+                found = each
+        for known in self._keys():
+            if hmac.compare_digest(_secret(known), text.encode(errors="surrogatepass")):
+                found = known
+        if found is None:
+            raise Unauthorized("this API key is not one of the server's; check it")
+        now_s = self._clock.now_s()
+        if (ended := _end_of(found, now_s)) is not None:
+            raise Unauthorized(f"the API key {found.name!r} {ended}; ask for a new one")
+        if isinstance(found, StoredKey):
+            self._note_use(found, now_s)
+        return found
+
+    def _note_use(self, key: StoredKey, now_s: float) -> None:
+        if now_s - self._used_s.get(key.id, -math.inf) < _TOUCH_EVERY_S:
+            return
+        self._used_s[key.id] = now_s
+        # That it was used is worth a note; that it cannot be noted is no reason to refuse it.
+        with suppress(StorageError), write_session(self._engine) as session:
+            note_uses(session.connection(), {key.id: now_s})
 
     def _open(self, account_id: str | None, key_name: str | None, proof: str | None) -> str:
         token, now = secrets.token_urlsafe(32), utc(self._clock.now_s())
@@ -140,21 +179,29 @@ def csrf_of(token: str) -> str:
     return hmac.new(token.encode(), b"csrf", hashlib.sha256).hexdigest()
 
 
-def _of_configured(key: KeyRef) -> Principal:
-    return Principal(name=key.name, role=key.role, kind=PrincipalKind.KEY)
+def _principal_of(key: KeyRef | StoredKey) -> Principal:
+    return Principal(name=key.name, role=key.role, kind=PrincipalKind.KEY, routes=key.routes)
+
+
+def _end_of(key: KeyRef | StoredKey, now_s: float) -> str | None:
+    """Say how the key has ended; None while it serves."""
+    if isinstance(key, KeyRef):
+        return None
+    if key.is_revoked:
+        return "was revoked"
+    return "has expired" if key.expires_s is not None and key.expires_s <= now_s else None
 
 
 def _hash(token: str) -> str:
     return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
 
 
-def _proof(key: str) -> str:
-    return _hash(f"session of key\0{key}")
-
-
-def _proof_of(key: KeyRef) -> str | None:
+def _proof_of(key: KeyRef | StoredKey) -> str | None:
+    """Return what binds a session to its key: it ends when the key is another one."""
+    if isinstance(key, StoredKey):
+        return _hash(f"session of stored key\0{key.hash}")
     try:
-        return _proof(resolve(key.secret))
+        return _hash(f"session of key\0{resolve(key.secret)}")
     except ConfigError:
         return None
 

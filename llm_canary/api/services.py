@@ -10,6 +10,7 @@ from sqlalchemy.engine import Engine
 
 from llm_canary.access.audit import Audit
 from llm_canary.access.gate import Gate
+from llm_canary.access.keys import ApiKeys
 from llm_canary.clock import Clock
 from llm_canary.config.load import LoadedConfig
 from llm_canary.review.queue import ReviewQueue
@@ -24,6 +25,7 @@ class ApiServices:
     rollouts: RolloutService
     reviews: ReviewQueue
     gate: Gate
+    keys: ApiKeys
     audit: Audit
     clock: Clock
     config: Callable[[], LoadedConfig]

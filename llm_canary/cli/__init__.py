@@ -41,6 +41,8 @@ COMMANDS = {
     "judge": Lazy("llm_canary.cli.judge", "judge", "Find out whether a judge may be trusted."),
     "review": Lazy("llm_canary.cli.review", "review", "Bring human labels in, and out."),
     "dataset": Lazy("llm_canary.cli.dataset", "dataset", "Freeze, convert and draw datasets."),
+    "accounts": Lazy("llm_canary.cli.accounts", "accounts", "Say who may log in to the pages."),
+    "keys": Lazy("llm_canary.cli.keys", "keys", "Make, rotate and revoke API keys."),
     "db": Lazy("llm_canary.cli.db", "db", "Migrate or examine the database."),
 }
 

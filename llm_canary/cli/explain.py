@@ -13,8 +13,9 @@ from llm_canary.cli.output import ABSENT, json_option, print_facts, print_json, 
 
 if TYPE_CHECKING:
     from llm_canary.gateway.explain import Explanation
+    from llm_canary.gateway.keys import Caller
     from llm_canary.gateway.snapshot import Snapshot
-    from llm_canary.routing.table import RoutingTable
+    from llm_canary.routing.table import KeyRef, RoutingTable, StoredKey
 
 ENDPOINTS = ("chat/completions", "responses", "completions", "embeddings", "messages")
 
@@ -85,7 +86,6 @@ def explain(path: Path, *, as_json: bool, **asked: Any) -> None:  # noqa: ANN401
     llm-canary explain --body request.json --header 'x-canary-user: user-4711'
     """  # noqa: D301 - \b is for click
     from llm_canary.clock import SystemClock  # noqa: PLC0415
-    from llm_canary.gateway.access import Caller  # noqa: PLC0415
     from llm_canary.gateway.app import DIALECTS  # noqa: PLC0415
     from llm_canary.gateway.explain import explain as explained  # noqa: PLC0415
     from llm_canary.gateway.snapshot import Snapshot  # noqa: PLC0415
@@ -100,7 +100,7 @@ def explain(path: Path, *, as_json: bool, **asked: Any) -> None:  # noqa: ANN401
         DIALECTS[f"/v1/{asked['endpoint']}"],
         body,
         _headers(snapshot, body, asked),
-        Caller(asked["key"], "", _may_pin(table, asked["key"])),
+        _caller(table, asked["key"]),
         at_s=SystemClock().now_s(),
     )
     if as_json:
@@ -188,14 +188,17 @@ def _segment_header(snapshot: Snapshot, body: bytes, name: str) -> str:
     return header or f"x-canary-segment-{name.replace('_', '-')}"
 
 
-def _may_pin(table: RoutingTable, key: str | None) -> bool:
-    if key is None:
-        return True  # whoever asks here need not be an app
-    for each in table.keys:
-        if each.name == key:
-            return each.may_pin
-    names = ", ".join(each.name for each in table.keys) or "none"
-    raise click.BadParameter(f"there is no key {key!r}; keys: {names}", param_hint="--key")
+def _caller(table: RoutingTable, name: str | None) -> Caller:
+    from llm_canary.gateway.keys import Caller, GatewayKey  # noqa: PLC0415
+
+    if name is None:
+        return Caller(None, "", may_pin=True)  # whoever asks here need not be an app
+    known: list[KeyRef | StoredKey] = [*table.keys, *table.stored.keys]
+    for each in reversed(known):  # of two with one name, the one that was made last
+        if each.name == name:
+            return GatewayKey(each).caller
+    names = ", ".join(each.name for each in known) or "none"
+    raise click.BadParameter(f"there is no key {name!r}; keys: {names}", param_hint="--key")
 
 
 def _facts(found: Explanation, source: str) -> list[tuple[str, str]]:

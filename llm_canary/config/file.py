@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from llm_canary.auth import AccessRole
 from llm_canary.config.upstream_entries import UpstreamEntry
 from llm_canary.config.values import (
     Duration,
@@ -19,12 +18,12 @@ from llm_canary.config.values import (
     PositiveMargin,
     PromptName,
     RouteName,
-    SecretReference,
     SegmentSource,
     Share,
     Tolerance,
     UnitSource,
 )
+from llm_canary.config.web_entries import KeyEntry, WebEntry
 from llm_canary.decision.plan import MetricKind
 from llm_canary.documents.entry import Entry, expected
 from llm_canary.metrics.spec import Missing
@@ -262,18 +261,6 @@ class PlanEntry(Entry):
     )
 
 
-class KeyEntry(Entry):
-    """An API key of an app. Without any key the gateway listens on loopback only."""
-
-    key: SecretReference = Field(description="the secret")
-    role: Annotated[AccessRole, Field(strict=False)] = Field(
-        default=AccessRole.APP,
-        description="`app` (sends requests), `reviewer` (grades answers), `operator` (reads, and "
-        "steers rollouts) or `admin`",
-    )
-    pin: bool = Field(default=False, description="may choose a variant by `x-canary-pin`")
-
-
 class MetricEntry(Entry):
     """An outcome metric: the window of a built-in one, or one of your own, sent under its name."""
 
@@ -364,6 +351,7 @@ class CanaryFile(Entry):
         default_factory=JudgingEntry, description="how live answers are graded"
     )
     limits: LimitsEntry = Field(default_factory=LimitsEntry, description="limits on requests")
+    web: WebEntry = Field(default_factory=WebEntry, description="the pages, and who logs in")
     default_upstream: Name | None = Field(
         default=None, description="upstream to which models that are no route are relayed untouched"
     )

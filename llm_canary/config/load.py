@@ -30,8 +30,11 @@ _FORM = Form(
     stand_ins={
         "api_version": "2024-10-21",
         "base_url": "http://localhost",
+        "client_id": "-",
+        "client_secret": "file:/-",
         "dataset": "-",
         "input_per_million": 0.0,
+        "issuer": "https://localhost",
         "key": "file:/-",
         "model": "-",
         "output_per_million": 0.0,

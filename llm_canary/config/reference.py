@@ -38,6 +38,8 @@ _PLACES = {
     "StageEntry": "`plans.NAME.stages[]`",
     "AlphaEntry": "`plans.NAME.alpha`",
     "KeyEntry": "`keys.NAME`",
+    "WebEntry": "`web`",
+    "OidcEntry": "`web.oidc`",
     "MetricEntry": "`metrics.NAME`",
     "JudgingEntry": "`judging`",
     "LimitsEntry": "`limits`",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llm_canary.config import plans as plan_rules
-from llm_canary.config import secrets
+from llm_canary.config.access_references import check_oidc, resolve_keys
 from llm_canary.config.file import (
     CanaryFile,
     RangeEntry,
@@ -87,7 +87,8 @@ class _Resolver:
                     (section,), "there is none", expected="at least one", do=f"add `{section}:`"
                 )
         self._upstreams()
-        self._keys()
+        self.out.keys = resolve_keys(self._file.keys, self._names["routes"], self._problems)
+        check_oidc(self._file.web.oidc, self._problems)
         self._routes()
         self._checks()
         self._plans_and_rollouts()
@@ -127,14 +128,6 @@ class _Resolver:
         ):
             wrong = f"upstream {shown(name)} translates, and this one has to relay untouched"
             self._problems.add(path, wrong, expected="an upstream of kind openai or anthropic")
-
-    def _keys(self) -> None:
-        for name, entry in self._file.keys.items():
-            self._tried(("keys", name, "key"), lambda key=entry.key: secrets.resolve(key))
-        self.out.keys = tuple(
-            KeyRef(name=name, secret=entry.key, may_pin=entry.pin, role=entry.role)
-            for name, entry in self._file.keys.items()
-        )
 
     def _prompt(self, path: KeyPath, name: str) -> Prompt | None:
         if name not in self._prompts:

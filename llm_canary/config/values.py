@@ -26,10 +26,16 @@ _API_VERSION = re.compile(r"20\d\d-[01]\d-[0-3]\d(-preview)?")
 _SEGMENT = re.compile(r"header:[A-Za-z0-9-]{1,64}|detect|first_message|derive")
 
 
-def _duration(value: object) -> float:
+def seconds_of(value: object) -> float | None:
+    """Return the seconds of a duration such as 24h, None when it is none."""
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     seconds = float(Decimal(match[1])) * _UNITS_S[match[2]] if match else None
-    if seconds is None or seconds > _MAX_DURATION_S:
+    return None if seconds is None or seconds > _MAX_DURATION_S else seconds
+
+
+def _duration(value: object) -> float:
+    seconds = seconds_of(value)
+    if seconds is None:
         raise expected(
             "a duration such as 90s, 30m, 24h or 7d", do="write the number with its unit"
         )

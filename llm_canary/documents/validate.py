@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from llm_canary.documents.document import Document
 from llm_canary.documents.problems import HIDDEN, KeyPath, Problems, did_you_mean, one_of, shown
 
-_SECRET_KEYS = frozenset({"api_key", "key", "keys"})
+_SECRET_KEYS = frozenset({"api_key", "client_secret", "key", "keys"})
 Model = TypeVar("Model", bound=BaseModel)
 
 

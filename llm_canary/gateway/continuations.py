@@ -28,12 +28,17 @@ _BUSY_MS = 2_000  # of the writing thread
 _TABLE = """
 CREATE TABLE IF NOT EXISTS served (
     id BLOB PRIMARY KEY, upstream TEXT NOT NULL, route TEXT, rollout_id TEXT,
-    role TEXT NOT NULL, at_s REAL NOT NULL
+    role TEXT NOT NULL, at_s REAL NOT NULL, key TEXT
 ) WITHOUT ROWID
 """
+_COLUMNS = "SELECT name FROM pragma_table_info('served')"
+_ADD_KEY = "ALTER TABLE served ADD COLUMN key TEXT"  # a file of an earlier release has none
 _INDEX = "CREATE INDEX IF NOT EXISTS served_at ON served (at_s)"
-_INSERT = "INSERT OR REPLACE INTO served VALUES (?, ?, ?, ?, ?, ?)"
-_SELECT = "SELECT upstream, route, rollout_id, role FROM served WHERE id = ?"
+_INSERT = """
+INSERT OR REPLACE INTO served (id, upstream, route, rollout_id, role, key, at_s)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+_SELECT = "SELECT upstream, route, rollout_id, role, key FROM served WHERE id = ?"
 _PRUNE = """
 DELETE FROM served WHERE at_s <= (SELECT at_s FROM served ORDER BY at_s DESC LIMIT 1 OFFSET ?)
 """
@@ -46,6 +51,7 @@ class Served(NamedTuple):
     route: str | None
     rollout_id: str | None
     role: str
+    key: str | None = None  # of whoever asked for it; None: there were no keys
 
 
 class Continuations:
@@ -74,6 +80,7 @@ class Continuations:
             connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(_TABLE)
+            _add_key(connection)
             connection.execute(_INDEX)
             connection.execute("PRAGMA busy_timeout = 0")
             connection.execute("PRAGMA query_only = ON")
@@ -163,6 +170,13 @@ class Continuations:
 
 def _key(response_id: str) -> bytes:
     return blake2b(response_id.encode(errors="surrogatepass"), digest_size=16).digest()
+
+
+def _add_key(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")  # another process may be about to do the same
+    if ("key",) not in connection.execute(_COLUMNS).fetchall():
+        connection.execute(_ADD_KEY)
+    connection.execute("COMMIT")
 
 
 def _warn(error: Exception) -> None:

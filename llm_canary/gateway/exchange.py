@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import perf_counter
 
-from llm_canary.gateway.access import Caller
 from llm_canary.gateway.asgi import Headers
 from llm_canary.gateway.dialects.dialect import Dialect
 from llm_canary.gateway.dialects.request import InferenceRequest
+from llm_canary.gateway.keys import Caller
 from llm_canary.gateway.snapshot import CompiledRoute, CompiledVariant, Snapshot
 from llm_canary.gateway.sse import Tap
 from llm_canary.ids import uuid7

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from llm_canary.gateway.access import Caller
 from llm_canary.gateway.choose import Asked, choose, eligible_values
 from llm_canary.gateway.dialects.dialect import Dialect
+from llm_canary.gateway.keys import Caller
 from llm_canary.gateway.serve import model_not_found
 from llm_canary.gateway.snapshot import CompiledRoute, Snapshot
 from llm_canary.routing.assign import Assignment
@@ -68,7 +68,7 @@ def explain(
     """
     request = dialect.read(body)
     route = snapshot.routes.get(request.model)
-    if route is not None:
+    if route is not None and caller.may_use(request.model):
         asked = Asked(
             headers=headers,
             request=request,
@@ -80,8 +80,8 @@ def explain(
         )
         return _of_route(route, asked)
     upstream = snapshot.table.default_upstream
-    if upstream is None:
-        raise model_not_found(request.model, snapshot)
+    if upstream is None or caller.routes is not None:
+        raise model_not_found(request.model, snapshot, caller)
     return Explanation(
         model=request.model,
         route=None,

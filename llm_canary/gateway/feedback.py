@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 import orjson
 
 from llm_canary.errors import InvalidRequest, NotReady
-from llm_canary.gateway.access import Caller, authenticate
+from llm_canary.gateway.access import authenticate
 from llm_canary.gateway.asgi import (
     Receive,
     Scope,
@@ -27,6 +27,7 @@ from llm_canary.gateway.asgi import (
     send_json,
 )
 from llm_canary.gateway.content import redact
+from llm_canary.gateway.keys import Caller
 from llm_canary.gateway.snapshot import Snapshot
 from llm_canary.gateway.state import GatewayState
 from llm_canary.ids import uuid7
@@ -152,7 +153,7 @@ async def serve_feedback(state: GatewayState, scope: Scope, receive: Receive, se
     """Accept one feedback: POST and PUT say it, DELETE takes it back."""
     headers = header_map(scope)
     snapshot = state.in_force()
-    caller = authenticate(snapshot, scope, headers)
+    caller = authenticate(snapshot, scope, headers, state.clock.now_s(), state.record)
     body = await read_body(receive, headers, min(MAX_FEEDBACK_BYTES, snapshot.max_body_bytes))
     fields = _object(parse_json(body), "") if body else {}
     for name, values in parse_qs(scope["query_string"].decode("latin-1")).items():
@@ -169,7 +170,7 @@ async def serve_outcomes(state: GatewayState, scope: Scope, receive: Receive, se
     """Accept many outcomes at once, as a JSON list or one object per line; all or none."""
     headers = header_map(scope)
     snapshot = state.in_force()
-    caller = authenticate(snapshot, scope, headers)
+    caller = authenticate(snapshot, scope, headers, state.clock.now_s(), state.record)
     body = await read_body(receive, headers, snapshot.max_body_bytes)
     items = _items(body)
     if not items:
@@ -209,6 +210,7 @@ def _event(reader: _Reader, snapshot: Snapshot, caller: Caller, *, revokes: bool
         comment=redact(comment) if comment is not None else None,
         idempotency_key=reader.text("idempotency_key"),
         key_name=caller.name,
+        for_any_key=caller.name is not None and caller.reads_all,
     )
 
 

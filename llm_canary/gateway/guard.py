@@ -16,6 +16,7 @@ from llm_canary.gateway.asgi import Scope, header_map
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _LOCAL_HOST = re.compile(rb"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
 _MAX_SHOWN = 100
+_WAY_OUT = "make one by `llm-canary keys create`, or add `keys:` to canary.yaml"
 
 
 def check_host_origin(scope: Scope) -> None:
@@ -28,12 +29,12 @@ def check_local(scope: Scope, headers: Mapping[bytes, bytes]) -> None:
     client = scope.get("client")
     if client is not None and not _is_loopback(client[0]):
         raise Forbidden(
-            "no API key is configured, so only this machine may call; add `keys:` to canary.yaml",
+            f"no API key is configured, so only this machine may call; {_WAY_OUT}",
             code="loopback_only",
         )
     if b"x-forwarded-for" in headers or b"forwarded" in headers:
         raise Forbidden(
-            "no API key is configured, so no proxy may call; add `keys:` to canary.yaml",
+            f"no API key is configured, so no proxy may call; {_WAY_OUT}",
             code="loopback_only",
         )
     host = headers.get(b"host", b"")

@@ -10,6 +10,7 @@ from typing import Any
 from llm_canary.gateway.access import authenticate
 from llm_canary.gateway.asgi import Receive, Scope, Send, header_map, send_json
 from llm_canary.gateway.other import serve_other
+from llm_canary.gateway.serve import model_not_found
 from llm_canary.gateway.state import GatewayState
 
 PREFIX = "/v1/models/"
@@ -18,8 +19,8 @@ PREFIX = "/v1/models/"
 async def serve_models(state: GatewayState, scope: Scope, send: Send) -> None:
     """List the routes."""
     snapshot = state.in_force()
-    authenticate(snapshot, scope, header_map(scope))
-    models = [_model(name) for name in sorted(snapshot.routes)]
+    caller = authenticate(snapshot, scope, header_map(scope), state.clock.now_s(), state.record)
+    models = [_model(name) for name in sorted(snapshot.routes) if caller.may_use(name)]
     await send_json(send, 200, {"object": "list", "data": models})
 
 
@@ -30,7 +31,9 @@ async def serve_model(state: GatewayState, scope: Scope, receive: Receive, send:
     if name not in snapshot.routes:
         await serve_other(state, scope, receive, send)
         return
-    authenticate(snapshot, scope, header_map(scope))
+    caller = authenticate(snapshot, scope, header_map(scope), state.clock.now_s(), state.record)
+    if not caller.may_use(name):
+        raise model_not_found(name, snapshot, caller)
     await send_json(send, 200, _model(name))
 
 

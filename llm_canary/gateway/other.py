@@ -13,12 +13,21 @@ from urllib.parse import quote
 
 from msgspec import Raw
 
-from llm_canary.errors import InvalidRequest, NotFound
+from llm_canary.errors import Forbidden, InvalidRequest, NotFound
 from llm_canary.gateway.asgi import Receive, Scope, Send, header_map, read_body
+from llm_canary.gateway.continuations import Served
 from llm_canary.gateway.dialects.request import InferenceRequest, encode
 from llm_canary.gateway.exchange import Exchange
+from llm_canary.gateway.keys import Caller
 from llm_canary.gateway.relay import Outgoing, relay
-from llm_canary.gateway.serve import admit, assign_variant, forwarded, model_not_found, serve
+from llm_canary.gateway.serve import (
+    admit,
+    answer_not_found,
+    assign_variant,
+    forwarded,
+    model_not_found,
+    serve,
+)
 from llm_canary.gateway.snapshot import Snapshot
 from llm_canary.gateway.state import GatewayState
 from llm_canary.providers.wire import Outbound
@@ -28,6 +37,7 @@ _WORD = re.compile(r"[a-z_]{2,32}")
 _STORED = re.compile(r"/v1/(?:responses|chat/completions)/([^/]+)(?:/.*)?")
 _MODEL = re.compile(r"/v1/models/.+")
 _MAX_ENDPOINT_CHARS = 64
+_LISTS = (("GET", "/v1/chat/completions"), ("GET", "/v1/responses"))
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -54,7 +64,7 @@ async def serve_other(state: GatewayState, scope: Scope, receive: Receive, send:
         if scope["method"] == "POST" and kind.startswith(b"application/json") and body:
             body, model = _routed(state, exchange, snapshot, body)
         if exchange.upstream is None:
-            exchange.upstream = _upstream(state, snapshot, path)
+            exchange.upstream = _upstream(state, exchange, snapshot, scope)
             exchange.model_sent = model
         outbound = Outbound(
             path=quote(path[len(_PREFIX) :], safe="/:@-._~!$&'()*+,;="),
@@ -96,7 +106,10 @@ def _routed(
     except InvalidRequest:
         return body, None  # the provider will say what it thinks of it
     exchange.request = request
-    route = snapshot.routes.get(request.model)
+    route, caller = snapshot.routes.get(request.model), exchange.caller
+    if caller is not None and not caller.may_use(request.model):
+        # Also for a model that is no route: those are not there for a key of few routes.
+        raise model_not_found(request.model, snapshot, caller)
     if route is None:
         return body, request.model or None
     exchange.variant = variant = assign_variant(state, exchange, snapshot, route, request)
@@ -106,20 +119,38 @@ def _routed(
     return encode(fields), variant.variant.model
 
 
-def _upstream(state: GatewayState, snapshot: Snapshot, path: str) -> str:
+def _upstream(state: GatewayState, exchange: Exchange, snapshot: Snapshot, scope: Scope) -> str:
+    path, caller = scope["path"], exchange.caller
     stored = _STORED.fullmatch(path)
     served = state.continuations.get(stored[1]) if stored else None
+    if stored and caller is not None and not _is_theirs(caller, served):
+        raise answer_not_found(stored[1])
     if served is not None and served.upstream in snapshot.wires:
         return served.upstream
-    if snapshot.table.default_upstream is not None:
+    is_limited = caller is not None and caller.routes is not None
+    if snapshot.table.default_upstream is not None and not is_limited:
+        if caller is not None and not caller.reads_all and (scope["method"], path) in _LISTS:
+            raise Forbidden(
+                "the provider lists stored answers of every key; an operator's key may see them"
+            )
         return snapshot.table.default_upstream
     if _MODEL.fullmatch(path):
-        raise model_not_found(path.removeprefix("/v1/models/"), snapshot)
+        raise model_not_found(path.removeprefix("/v1/models/"), snapshot, caller)
     raise NotFound(
         f"the gateway has no upstream for {path[:80]}: no route is named, the id is of no answer "
         "it has relayed, and the file has no default_upstream; set `default_upstream` to relay it",
         code="endpoint_not_supported",
     )
+
+
+def _is_theirs(caller: Caller, served: Served | None) -> bool:
+    """Say whether a stored answer is there for the caller.
+
+    Whose an answer is that is not known here cannot be said: it is there for those who see all.
+    """
+    if served is None:
+        return caller.reads_all
+    return caller.owns(served.key) and (served.route is None or caller.may_use(served.route))
 
 
 def _endpoint(scope: Scope) -> str:

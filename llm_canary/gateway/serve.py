@@ -31,6 +31,7 @@ from llm_canary.gateway.errors import (
     send_refusal,
 )
 from llm_canary.gateway.exchange import CLIENT_LEFT_STATUS, Exchange
+from llm_canary.gateway.keys import Caller
 from llm_canary.gateway.record import event_of
 from llm_canary.gateway.relay import Outgoing, relay
 from llm_canary.gateway.snapshot import CompiledRoute, CompiledVariant, Snapshot
@@ -75,7 +76,7 @@ async def serve_inference(
 def admit(state: GatewayState, exchange: Exchange, scope: Scope) -> Snapshot:
     """Return the snapshot that the exchange is served by; raise RequestError for strangers."""
     exchange.snapshot = snapshot = state.in_force()
-    exchange.caller = authenticate(snapshot, scope, exchange.headers)
+    exchange.caller = authenticate(snapshot, scope, exchange.headers, exchange.at_s, state.record)
     exchange.no_log = exchange.headers.get(b"x-canary-no-log", b"").strip().lower() not in _OFF
     return snapshot
 
@@ -126,6 +127,7 @@ def _remember(state: GatewayState, exchange: Exchange) -> None:
             route=exchange.route.route.name if exchange.route is not None else None,
             rollout_id=split.rollout_id if split is not None else None,
             role=role.value,
+            key=exchange.caller.name if exchange.caller is not None else None,
         )
         state.continuations.put(response_id, served)
     if request is None or assignment is None or assignment.unit is None:
@@ -154,8 +156,8 @@ def _prepare(
 
     The second value makes the request for control, should a canary fail whose rollout allows that.
     """
-    route = snapshot.routes.get(request.model)
-    if route is None:
+    route, caller = snapshot.routes.get(request.model), exchange.caller
+    if route is None or (caller is not None and not caller.may_use(request.model)):
         return _prepare_default(exchange, snapshot, request), None
     variant = assign_variant(state, exchange, snapshot, route, request)
     write = partial(_outgoing, exchange, snapshot, request)
@@ -188,6 +190,8 @@ def assign_variant(
     previous = None
     if (response_id := request.previous_response_id()) is not None:
         previous = state.continuations.get(response_id)
+        if previous is not None and caller is not None and not caller.owns(previous.key):
+            raise answer_not_found(response_id)
         exchange.continuation = Continuation.MISS if previous is None else Continuation.HIT
     assignment = choose(route, asked, previous)
     if b"x-stainless-retry-count" in exchange.headers and assignment.unit is not None:
@@ -229,9 +233,9 @@ def path_of(exchange: Exchange) -> str:
 
 def _prepare_default(exchange: Exchange, snapshot: Snapshot, request: InferenceRequest) -> Outgoing:
     """Relay a model that is no route untouched, where the file allows it."""
-    name = snapshot.table.default_upstream
-    if name is None:
-        raise model_not_found(request.model, snapshot)
+    name, caller = snapshot.table.default_upstream, exchange.caller
+    if name is None or (caller is not None and caller.routes is not None):
+        raise model_not_found(request.model, snapshot, caller)
     exchange.upstream = name
     exchange.model_sent = request.model
     return Outgoing(
@@ -248,15 +252,22 @@ def _prepare_default(exchange: Exchange, snapshot: Snapshot, request: InferenceR
     )
 
 
-def model_not_found(model: str, snapshot: Snapshot) -> NotFound:
-    """Return the error that names the routes there are."""
-    names = sorted(snapshot.routes)
+def model_not_found(model: str, snapshot: Snapshot, caller: Caller | None) -> NotFound:
+    """Return the error that names the routes there are for the caller."""
+    names = sorted(name for name in snapshot.routes if caller is None or caller.may_use(name))
     shown = ", ".join(names[:_MAX_ROUTES_SHOWN]) or "none"
     more = ", ..." if len(names) > _MAX_ROUTES_SHOWN else ""
     return NotFound(
         f"model {model[:_MAX_SHOWN]!r} is not a route of this gateway; routes: {shown}{more}",
         param="model",
         code="model_not_found",
+    )
+
+
+def answer_not_found(response_id: str) -> NotFound:
+    """Return the error for a stored answer that is not there, or is another key's."""
+    return NotFound(
+        f"no stored answer has the id {response_id[:_MAX_SHOWN]!r}", code="response_not_found"
     )
 
 

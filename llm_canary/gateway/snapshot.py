@@ -6,7 +6,6 @@ Everything here is built once per table swap, so that a request only looks thing
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -16,6 +15,7 @@ import msgspec
 from llm_canary.config.secrets import resolve
 from llm_canary.errors import ConfigError, InvalidRequest, UpstreamUnavailable
 from llm_canary.gateway.asgi import Headers
+from llm_canary.gateway.keys import GatewayKeys
 from llm_canary.providers.openai_wire import OpenAiWire
 from llm_canary.providers.wire import Answer, Outbound, Wire
 from llm_canary.routing.assign import Source, SplitRule, parse_source
@@ -23,7 +23,6 @@ from llm_canary.routing.bucket import canary_buckets
 from llm_canary.routing.segment import SegmentSource, default_source
 from llm_canary.routing.table import (
     ContentStore,
-    KeyRef,
     Path,
     PromptVariable,
     Role,
@@ -130,33 +129,13 @@ class Snapshot:
     def __init__(self, table: RoutingTable) -> None:
         self.table = table
         self.secret = bytes.fromhex(table.unit_secret)
-        self.is_keyless = not table.keys
+        self.is_keyless = table.is_keyless
         self.wires: dict[str, Wire] = {
             name: _wire(upstream) for name, upstream in table.upstreams.items()
         }
         self.routes = {name: self._compile(route) for name, route in table.routes.items()}
         self.max_body_bytes = table.max_body_bytes
-        # The pepper makes the time of a lookup tell nothing about the keys it is compared with.
-        self._pepper = os.urandom(32)
-        self._keys = self._resolve_keys()
-
-    def key_of(self, token: str) -> KeyRef | None:
-        """Return the key whose secret is `token`."""
-        return self._keys.get(self._digest(token))
-
-    def _digest(self, token: str) -> bytes:
-        text = token.encode(errors="surrogatepass")
-        return blake2b(text, digest_size=32, key=self._pepper).digest()
-
-    def _resolve_keys(self) -> dict[bytes, KeyRef]:
-        keys: dict[bytes, KeyRef] = {}
-        for key in self.table.keys:
-            try:
-                keys[self._digest(resolve(key.secret))] = key
-            except ConfigError as error:
-                # Fail closed: the table stays keyed, this one key opens nothing.
-                _log.warning("key %r cannot be used: %s", key.name, error.message)
-        return keys
+        self.key_of = GatewayKeys(table).find
 
     def _compile(self, route: Route) -> CompiledRoute:
         variants = {Role.CONTROL: self._variant(route, Role.CONTROL, route.control)}

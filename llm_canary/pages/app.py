@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.responses import Response
 from starlette.staticfiles import StaticFiles
 
+from llm_canary.pages.access import add_access
 from llm_canary.pages.alerts import add_alerts
 from llm_canary.pages.answers import add_answers
 from llm_canary.pages.calibration import add_calibration
@@ -13,6 +14,7 @@ from llm_canary.pages.charts import add_charts
 from llm_canary.pages.decision import add_decision
 from llm_canary.pages.history import add_history
 from llm_canary.pages.login import add_login
+from llm_canary.pages.login_oidc import add_login_oidc
 from llm_canary.pages.overview import add_overview
 from llm_canary.pages.render import Renderer
 from llm_canary.pages.rollout import add_rollout
@@ -26,6 +28,7 @@ from llm_canary.resources import resource_dir
 
 _PAGES = (
     add_login,
+    add_login_oidc,
     add_overview,
     add_rollout,
     add_rollout_acts,
@@ -36,6 +39,7 @@ _PAGES = (
     add_history,
     add_calibration,
     add_alerts,
+    add_access,
     add_settings,
 )
 

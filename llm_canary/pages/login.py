@@ -14,7 +14,7 @@ _LONGEST = 512
 
 def add_login(site: Site) -> None:
     """Add `/login` and `/logout`."""
-    site.page("/login", PUBLIC, lambda visit: _form(site, visit))
+    site.page("/login", PUBLIC, lambda visit: login_form(site, visit))
     site.act("/login", PUBLIC, lambda visit: _log_in(site, visit))
     site.act("/logout", Permission.REVIEW, lambda visit: _log_out(site, visit))
 
@@ -26,7 +26,7 @@ def start_page(principal: Principal) -> str:
 
 def logged_in(visit: Visit, token: str, principal: Principal, target: str) -> Response:
     """Return the redirection that carries the session's cookie."""
-    answer = RedirectResponse(_own(target) or start_page(principal), 303)
+    answer = RedirectResponse(own_path(target) or start_page(principal), 303)
     answer.set_cookie(
         cookie_name(is_secure=visit.is_secure),
         token,
@@ -38,12 +38,15 @@ def logged_in(visit: Visit, token: str, principal: Principal, target: str) -> Re
     return answer
 
 
-def _form(site: Site, visit: Visit, *, problem: str = "", status: int = 200) -> Response:
+def login_form(site: Site, visit: Visit, *, problem: str = "", status: int = 200) -> Response:
+    """Return the page with every way to log in."""
+    oidc = site.services.oidc
     return site.html(
         visit,
         "login.html",
         status,
-        target=_own(visit.form.get("next") or visit.query.get("next", "")),
+        provider=None if oidc is None else oidc.name,
+        target=own_path(visit.form.get("next") or visit.query.get("next", "")),
         name=visit.form.get("name", ""),
         problem=problem,
     )
@@ -60,7 +63,7 @@ def _log_in(site: Site, visit: Visit) -> Response:
         principal.require(Permission.REVIEW)
     except Unauthorized as error:
         site.services.audit.note(None, "login.failed", name[:100] or "key")
-        return _form(site, visit, problem=error.message, status=401)
+        return login_form(site, visit, problem=error.message, status=401)
     site.services.audit.note(principal, "login", principal.name)
     return logged_in(visit, token, principal, visit.form.get("next", ""))
 
@@ -74,7 +77,7 @@ def _log_out(site: Site, visit: Visit) -> Response:
     return answer
 
 
-def _own(target: str) -> str:
+def own_path(target: str) -> str:
     """Return the path when it is one of ours: a redirection must not lead elsewhere."""
     is_own = target.startswith("/") and not target.startswith(("//", "/\\"))
     return target if is_own and target.isprintable() and "\\" not in target else ""

@@ -10,6 +10,8 @@ from sqlalchemy.engine import Engine
 
 from llm_canary.access.audit import Audit
 from llm_canary.access.gate import Gate
+from llm_canary.access.keys import ApiKeys
+from llm_canary.access.oidc import OidcLogin
 from llm_canary.clock import Clock
 from llm_canary.config.load import LoadedConfig
 from llm_canary.review.queue import ReviewQueue
@@ -24,9 +26,11 @@ class PageServices:
     rollouts: RolloutService
     reviews: ReviewQueue
     gate: Gate
+    keys: ApiKeys
     audit: Audit
     clock: Clock
     config: Callable[[], LoadedConfig]
     status: Callable[[], Mapping[str, Any]]  # the health of the process
     ready: Callable[[], None]  # raises NotReady while the database cannot be used
     environment: Mapping[str, str] = field(default_factory=dict)  # variables, no secret among them
+    oidc: OidcLogin | None = None

@@ -116,6 +116,7 @@ class Site:
             token=session_token(request),
             form=form,
             origin=f"{request.url.scheme}://{request.url.netloc}",
+            cookies=request.cookies,
         )
 
     def _failed(self, visit: Visit, error: LlmCanaryError) -> Response:

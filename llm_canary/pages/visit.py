@@ -40,6 +40,7 @@ class Visit:
     token: str | None  # of the session
     form: Mapping[str, str] = field(default_factory=dict)  # the last of each name
     origin: str = ""  # scheme and host as the client knows us
+    cookies: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_fragment(self) -> bool:

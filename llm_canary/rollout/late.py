@@ -28,10 +28,12 @@ def count_late(
     if totals.outcomes_until >= until:
         return
     found = repository.outcomes_between(totals.outcomes_until, until, tuple(windows_s), _LIMIT)
-    for outcome_id, kind, target, metric, received_s in found:
-        totals.outcomes_until = outcome_id
-        about = repository.target_of(kind, target, record.id)
-        if about is not None and received_s > about.at.timestamp() + windows_s[metric]:
+    for kind, said in found:
+        totals.outcomes_until = said.id
+        about = repository.target_of(kind, said.target, record.id)
+        if about is None or not said.counts_for(about.key_name):
+            continue
+        if said.received_s > about.at.timestamp() + windows_s[said.metric]:
             totals.late[about.assigned == Role.CANARY] += 1
     if len(found) < _LIMIT:
         totals.outcomes_until = until

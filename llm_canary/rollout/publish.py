@@ -13,25 +13,29 @@ from pathlib import Path
 import msgspec
 from sqlalchemy.engine import Engine
 
+from llm_canary.clock import Clock, SystemClock, utc
 from llm_canary.config.load import LoadedConfig
 from llm_canary.routing.table import (
     Price,
     Route,
     RoutingTable,
     Split,
+    StoredKeys,
     Upstream,
     Variant,
     decode,
     encode,
 )
 from llm_canary.storage.engine import read_session, write_session
-from llm_canary.storage.repositories.installation import get_or_set
+from llm_canary.storage.repositories.installation import KEY_SECRET, get_or_set
+from llm_canary.storage.repositories.keys import stored_keys
 from llm_canary.storage.repositories.rollouts import RolloutRecord, RolloutRepository
 
 _log = logging.getLogger(__name__)
 TABLE_FILE = "table.json"
 _UNIT_SECRET = "unit_secret"  # noqa: S105 - the name of it
 _PRIVATE = 0o600
+_ENDED_KEYS_S = 30 * 86_400.0  # so long a key that has ended is told so, and not only refused
 Prices = Callable[[str, str | None], Price | None]  # of a model, as a provider sells it
 
 
@@ -40,6 +44,7 @@ class Effective(msgspec.Struct, frozen=True):
 
     active: tuple[RolloutRecord, ...]
     controls: dict[str, Variant]
+    stored_keys: StoredKeys = StoredKeys()
 
 
 def build_table(
@@ -64,6 +69,7 @@ def build_table(
         routes=routes,
         upstreams=config.upstreams,
         keys=config.keys,
+        stored=effective.stored_keys,
         unit_secret=unit_secret,
         default_upstream=config.default_upstream,
         max_body_bytes=config.file.limits.max_body_bytes,
@@ -88,15 +94,18 @@ class Publisher:
         config: Callable[[], LoadedConfig],
         data_dir: Path,
         *,
+        clock: Clock | None = None,
         price_lookup: Prices = lambda _model, _provider: None,
         on_publish: Callable[[RoutingTable], None] = lambda _: None,
     ) -> None:
         self._engine = engine
         self._config = config
         self._path = data_dir / TABLE_FILE
+        self._clock = clock or SystemClock()
         self._prices = price_lookup
         self._on_publish = on_publish
         self._last: RoutingTable | None = None
+        self._before: StoredKeys | None = None  # as another process, or an earlier life, knew them
         self._lock = threading.Lock()
 
     @property
@@ -104,13 +113,29 @@ class Publisher:
         """Return the table last published by this process."""
         return self._last
 
+    @property
+    def stored_keys(self) -> StoredKeys:
+        """Return the database's keys as last published, also while it cannot be read."""
+        if self._last is not None:
+            return self._last.stored
+        if self._before is None:
+            known = self._on_disk()
+            self._before = known.stored if known is not None else StoredKeys()
+        return self._before
+
     def publish(self) -> bool:
         """Publish when something has changed; return whether it had."""
         with self._lock:
+            known = self._last or self._on_disk()
+            key_secret = self._key_secret()
+            ended_since = utc(self._clock.now_s() - _ENDED_KEYS_S)
             with read_session(self._engine) as session:
                 repository = RolloutRepository(session)
-                effective = Effective(repository.active(), repository.controls())
-            known = self._last or self._on_disk()
+                effective = Effective(
+                    repository.active(),
+                    repository.controls(),
+                    stored_keys(session, ended_since=ended_since, secret=key_secret),
+                )
             table = build_table(
                 self._config(),
                 effective,
@@ -133,6 +158,12 @@ class Publisher:
         seed = known.unit_secret if known and known.unit_secret else secrets.token_hex(32)
         with write_session(self._engine) as session:
             return get_or_set(session, _UNIT_SECRET, seed)
+
+    def _key_secret(self) -> str:
+        if self._last is not None:
+            return self._last.stored.secret
+        with write_session(self._engine) as session:
+            return get_or_set(session, KEY_SECRET, secrets.token_hex(32))
 
     def _on_disk(self) -> RoutingTable | None:
         try:

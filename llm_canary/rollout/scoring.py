@@ -46,7 +46,7 @@ from llm_canary.storage.repositories.rollouts import (
     TransitionRecord,
 )
 from llm_canary.storage.repositories.samples import add_samples
-from llm_canary.storage.repositories.scoring import ScoringRepository, Task
+from llm_canary.storage.repositories.scoring import Said, ScoringRepository, Task
 from llm_canary.telemetry.events import Terminal
 
 _CALIBRATION_PART, _MAX_CALIBRATION_S = 8.0, 3_600.0
@@ -272,17 +272,15 @@ class _Batch:
         immediate = {IMMEDIATE, *self._rubrics}
         due = [task for task in tasks if task.what not in immediate and task.inference_id in rows]
         metrics = {task.what for task in due}
-        found: dict[tuple[str, str], list[tuple[str, float, float, str, float | None]]] = (
-            defaultdict(list)
-        )
+        found: dict[tuple[str, str], list[Said]] = defaultdict(list)
         for kind, field in (
             ("request", "id"),
             ("response", "response_id"),
             ("session", "session_hash"),
         ):
             targets = {getattr(rows[task.inference_id], field) for task in due} - {None}
-            for target, *rest in self._repository.outcomes(kind, targets, metrics):
-                found[kind, target].append(tuple(rest))  # type: ignore[arg-type]
+            for said in self._repository.outcomes(kind, targets, metrics):
+                found[kind, said.target].append(said)
         result: dict[tuple[str, str], dict[str, float]] = {}
         for task in due:
             row = rows[task.inference_id]
@@ -291,11 +289,17 @@ class _Batch:
                 *found[("response", row.response_id)],
                 *found[("session", row.session_hash)],
             ]
-            own = [each for each in about if each[0] == task.what and each[1] <= task.due_s]
+            own = [
+                each
+                for each in about
+                if each.metric == task.what
+                and each.received_s <= task.due_s
+                and each.counts_for(row.key_name)
+            ]
             if own:
-                last = max(own, key=lambda each: (each[2], each[3]))
-                if last[4] is not None:
-                    result[task.inference_id, task.what] = {task.what: last[4]}
+                last = max(own, key=lambda each: (each.occurred_s, each.id))
+                if last.value is not None:
+                    result[task.inference_id, task.what] = {task.what: last.value}
         return result
 
 

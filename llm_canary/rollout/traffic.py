@@ -209,12 +209,12 @@ def _outcomes(
                 about[getattr(row, field)].append(row)
             about.pop(None, None)  # type: ignore[call-overload]
             found = repository.outcomes(kind, list(about), windows_s.keys())
-            for target, metric, received_s, occurred_s, own_id, value in found:
-                for row in about[target]:
-                    key, at = (row.id, metric), (occurred_s, own_id, value)
-                    if received_s <= row.at.timestamp() + windows_s[metric] and (
-                        key not in last or at[:2] > last[key][:2]
-                    ):
+            for said in found:
+                for row in about[said.target]:
+                    key, at = (row.id, said.metric), (said.occurred_s, said.id, said.value)
+                    in_time = said.received_s <= row.at.timestamp() + windows_s[said.metric]
+                    is_last = key not in last or at[:2] > last[key][:2]
+                    if in_time and is_last and said.counts_for(row.key_name):
                         last[key] = at
     result: dict[str, dict[str, float]] = defaultdict(dict)
     for (row_id, metric), (_, _, value) in last.items():

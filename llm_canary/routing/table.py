@@ -1,8 +1,9 @@
 """The routing table: an immutable snapshot of everything the data plane needs.
 
 It is JSON (msgspec) so that it can lie on disk as the last good plan and travel to another process.
-It never holds a secret: `KeyRef.secret` and `Upstream.api_key` are references such as
-`${OPENAI_API_KEY}` or `file:/run/secrets/x`.
+It holds no key of a provider or of the file: `KeyRef.secret` and `Upstream.api_key` are references
+such as `${OPENAI_API_KEY}` or `file:/run/secrets/x`. It does hold the installation's own secrets,
+under which units and stored keys are hashed.
 """
 
 from __future__ import annotations
@@ -156,6 +157,28 @@ class KeyRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secret: str  # a reference
     may_pin: bool = False
     role: AccessRole = AccessRole.APP
+    routes: tuple[str, ...] | None = None  # None: every route
+
+
+class StoredKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An API key of the database. Those that have ended stay a while, so that they can be told."""
+
+    id: str
+    name: str
+    hash: str  # hex, HMAC-SHA256 under `StoredKeys.secret`
+    role: AccessRole
+    routes: tuple[str, ...] | None = None  # None: every route
+    may_pin: bool = False
+    expires_s: float | None = None
+    is_revoked: bool = False
+
+
+class StoredKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is known of the database's keys without the database."""
+
+    keys: tuple[StoredKey, ...] = ()
+    secret: str = ""  # hex
+    any_made: bool = False  # then nobody comes without a key, also when all have ended
 
 
 class RoutingTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -166,10 +189,16 @@ class RoutingTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     routes: dict[str, Route]
     upstreams: dict[str, Upstream]
     keys: tuple[KeyRef, ...] = ()
+    stored: StoredKeys = StoredKeys()
     unit_secret: str = ""  # hex; keys the hash under which units are stored
     default_upstream: str | None = None
     max_body_bytes: int = 10_000_000
     format: int = TABLE_FORMAT
+
+    @property
+    def is_keyless(self) -> bool:
+        """Whether nobody needs a key, so that only this machine may call."""
+        return not self.keys and not self.stored.any_made
 
 
 def encode(table: RoutingTable) -> bytes:

@@ -15,6 +15,9 @@ from fastapi import FastAPI
 
 from llm_canary.access.audit import Audit
 from llm_canary.access.gate import Gate
+from llm_canary.access.keys import ApiKeys
+from llm_canary.access.oidc import OidcLogin
+from llm_canary.access.secret import InstallationSecret
 from llm_canary.api.app import ApiServices, create_api
 from llm_canary.clock import Clock
 from llm_canary.config.load import LoadedConfig, load
@@ -38,6 +41,7 @@ from llm_canary.storage import rollup_upkeep
 from llm_canary.storage.engine import make_engine
 from llm_canary.storage.ingest import SqlBatchSink
 from llm_canary.storage.migrate import check, upgrade
+from llm_canary.storage.repositories.installation import WEB_SECRET
 from llm_canary.telemetry.drain import Drain
 
 _log = logging.getLogger(__name__)
@@ -71,7 +75,11 @@ class ControlPlane:
         )
         self._controller = Controller(self._engine, self._service, clock, loss=self._loss)
         self._publisher = Publisher(
-            self._engine, lambda: self._config, self._data_dir, price_lookup=lookup
+            self._engine,
+            lambda: self._config,
+            self._data_dir,
+            clock=clock,
+            price_lookup=lookup,
         )
         self._drain = Drain(self._data_dir / "spool", SqlBatchSink(self._engine))
         self._loops = [
@@ -93,7 +101,7 @@ class ControlPlane:
     @property
     def is_keyless(self) -> bool:
         """Whether no API key is configured, so that only this machine may call."""
-        return not self._config.keys
+        return not self._config.keys and not self._publisher.stored_keys.any_made
 
     async def start(self) -> None:
         """Bring the schema up to date where we may, publish the routing table, start the loops."""
@@ -105,7 +113,10 @@ class ControlPlane:
 
     def _make_app(self) -> FastAPI:
         clock = self._clock
-        gate = Gate(self._engine, clock, lambda: self._config.keys)
+        gate = Gate(
+            self._engine, clock, lambda: self._config.keys, lambda: self._publisher.stored_keys
+        )
+        keys = ApiKeys(self._engine, clock, on_change=self._publish_now)
         reviews = ReviewQueue(self._engine, clock)
         app = create_api(
             ApiServices(
@@ -113,6 +124,7 @@ class ControlPlane:
                 rollouts=self._service,
                 reviews=reviews,
                 gate=gate,
+                keys=keys,
                 audit=Audit(self._engine, clock, via="api"),
                 clock=clock,
                 config=lambda: self._config,
@@ -127,12 +139,18 @@ class ControlPlane:
                 rollouts=self._service,
                 reviews=reviews,
                 gate=gate,
+                keys=keys,
                 audit=Audit(self._engine, clock, via="web"),
                 clock=clock,
                 config=lambda: self._config,
                 status=self._status,
                 ready=self._require_ready,
                 environment=self._environment,
+                oidc=OidcLogin(
+                    lambda: self._config.file.web.oidc,
+                    clock,
+                    InstallationSecret(self._engine, WEB_SECRET),
+                ),
             ),
         )
         return app

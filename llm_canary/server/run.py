@@ -99,9 +99,24 @@ def _refuse_keyless(host: str) -> None:
 
     if os.environ.get(_ONLY) == "gateway":
         return  # the gateway itself refuses foreign hosts while its table has no key
-    path = Settings().config
-    if not load(path).keys:
+    settings = Settings()
+    if not load(settings.config).keys and not _has_stored_keys(settings.database_url):
         raise ConfigError(
-            f"--host {host} would serve the network without any API key: add `keys:` to {path}, "
-            "or listen on 127.0.0.1"
+            f"--host {host} would serve the network without any API key: make one by "
+            f"`llm-canary keys create`, add `keys:` to {settings.config}, or listen on 127.0.0.1"
         )
+
+
+def _has_stored_keys(database_url: str) -> bool:
+    from llm_canary.storage.engine import make_engine, read_session  # noqa: PLC0415
+    from llm_canary.storage.migrate import current  # noqa: PLC0415
+    from llm_canary.storage.repositories.keys import any_key  # noqa: PLC0415
+
+    engine = make_engine(database_url)
+    try:
+        if current(engine) is None:
+            return False  # a database that is to be made
+        with read_session(engine) as session:
+            return any_key(session)
+    finally:
+        engine.dispose()

@@ -22,8 +22,9 @@ from llm_canary.storage import rollups, thumbs
 from llm_canary.storage.dialect import is_sqlite, sqlite_time
 from llm_canary.storage.engine import unreachable
 from llm_canary.storage.models.inferences import MAX_TIER_CHARS
+from llm_canary.storage.repositories.keys import note_uses
 from llm_canary.storage.repositories.prompts import Served, note_served
-from llm_canary.telemetry.events import Absorbed, Event, InferenceEvent, OutcomeEvent
+from llm_canary.telemetry.events import Absorbed, Event, InferenceEvent, KeyUseEvent, OutcomeEvent
 
 IMMEDIATE = "immediate"
 
@@ -48,6 +49,7 @@ _OUTCOME = (
     "comment",
     "idempotency_key",
     "key_name",
+    "for_any_key",
     "format",
 )
 _outcome_values = attrgetter(*_OUTCOME[5:])
@@ -86,6 +88,7 @@ class SqlBatchSink:
     def _write(self, events: Sequence[Event]) -> None:
         inferences = [event for event in events if isinstance(event, InferenceEvent)]
         outcomes = [event for event in events if isinstance(event, OutcomeEvent)]
+        uses = [event for event in events if isinstance(event, KeyUseEvent)]
         served = self._newly_served(inferences)
         try:
             with self._engine.begin() as connection:
@@ -94,6 +97,8 @@ class SqlBatchSink:
                 write = _write_sqlite if self._is_sqlite else _write_postgresql
                 new = write(connection, inferences, outcomes)
                 thumbs.mark(connection, outcomes)
+                if uses:
+                    note_uses(connection, {each.key_id: each.at_s for each in uses})
                 # Last: on PostgreSQL others wait for these rows until the transaction ends.
                 rollups.add(connection, rollups.fold(new))
         except (sqlalchemy.exc.DBAPIError, psycopg.Error, OverflowError, ValueError) as error:

@@ -143,10 +143,29 @@ class OutcomeEvent(
     comment: str | None = None
     idempotency_key: str | None = None
     key_name: str | None = None
+    for_any_key: bool = False  # said by who may read all: also about what other keys have asked
     format: int = EVENT_FORMAT
 
 
-Event = InferenceEvent | OutcomeEvent
+class KeyUseEvent(msgspec.Struct, frozen=True, kw_only=True, tag="key_use", tag_field="kind"):
+    """A stored API key was used; told at most once a minute by each process."""
+
+    id: str  # uuid7 hex
+    key_id: str
+    at_s: float
+
+
+Event = InferenceEvent | OutcomeEvent | KeyUseEvent
+
+
+def may_join(said_by: str | None, asked_by: str | None, *, for_any_key: bool) -> bool:
+    """Say whether what one key has said may count for what a key has asked.
+
+    None: there were no keys then.
+    """
+    return for_any_key or said_by is None or asked_by is None or said_by == asked_by
+
+
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Event)
 

@@ -10,9 +10,9 @@ from running_gateway import make_split
 from simulated_upstream import completion
 
 from llm_canary.errors import RequestError
-from llm_canary.gateway.access import Caller
 from llm_canary.gateway.dialects.chat import CHAT
 from llm_canary.gateway.explain import explain
+from llm_canary.gateway.keys import Caller
 from llm_canary.routing.bucket import unit_hash
 
 USERS = st.sampled_from([f"user-{number}" for number in range(40)] + ["", "  ", "Grüße"])

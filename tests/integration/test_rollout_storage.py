@@ -14,6 +14,7 @@ from llm_canary.rollout.forget import forget_units
 from llm_canary.rollout.scoring import score_due
 from llm_canary.storage import lease
 from llm_canary.storage.engine import read_session, write_session
+from llm_canary.storage.repositories import outcomes
 from llm_canary.storage.repositories.installation import get_or_set
 from llm_canary.storage.repositories.rollouts import RolloutRepository
 from llm_canary.storage.repositories.scoring import ScoringRepository
@@ -237,6 +238,34 @@ def test_a_thumb_counts_as_it_stood_when_its_window_closed(tmp_path, engine, sai
 
     score = sums(world).slice("thumbs_up_rate").score
     assert (score.n_control + score.n_canary, score.sum_control + score.sum_canary) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked_by", "said_by", "for_any_key", "counts"),
+    [
+        pytest.param("bot", "bot", False, 1, id="its-own"),
+        pytest.param("bot", "other", False, 0, id="another-keys"),
+        pytest.param("bot", "ops", True, 1, id="an-operators"),
+        pytest.param("bot", None, False, 1, id="said-without-keys"),
+        pytest.param(None, "bot", False, 1, id="asked-without-keys"),
+    ],
+)
+def test_a_thumb_counts_for_what_its_own_key_has_asked(
+    tmp_path, engine, asked_by, said_by, for_any_key, counts
+):
+    world = thumbs(tmp_path, engine)
+    world.start()
+    event = world.request(world.clock.now_s(), key_name=asked_by, **answer(failed=False))[0]
+    thumb = world.thumb(event, up=True)
+    world.sink.write(
+        [event, msgspec.structs.replace(thumb, key_name=said_by, for_any_key=for_any_key)]
+    )
+    with read_session(world.engine) as session:
+        assert len(outcomes.about(session, event)) == counts
+    world.clock.advance(5_000.0)
+    world.score()
+
+    assert sum(sums(world).metric("thumbs_up_rate").observed) == counts
 
 
 def test_a_thumb_after_its_window_is_counted_as_late(tmp_path, engine):

@@ -21,14 +21,18 @@ from sqlalchemy.engine import Engine
 from llm_canary.access.accounts import Accounts
 from llm_canary.access.audit import Audit
 from llm_canary.access.gate import Gate
+from llm_canary.access.keys import ApiKeys
 from llm_canary.api.services import ApiServices
 from llm_canary.auth import AccessRole
-from llm_canary.clock import Clock, ManualClock
+from llm_canary.clock import Clock, ManualClock, utc
 from llm_canary.pages.app import add_pages
 from llm_canary.pages.services import PageServices
 from llm_canary.pages.visit import COOKIE
+from llm_canary.routing.table import StoredKeys
 from llm_canary.storage import migrate
-from llm_canary.storage.engine import make_engine
+from llm_canary.storage.engine import make_engine, write_session
+from llm_canary.storage.repositories.installation import KEY_SECRET, get_or_set
+from llm_canary.storage.repositories.keys import stored_keys
 from tests.support.asgi import AsgiClient
 from tests.support.rollout_reader import ViewReader
 from tests.support.server import free_port
@@ -43,6 +47,7 @@ def api_services(engine: Engine | None, clock: Clock, **changes: Any) -> ApiServ
         "rollouts": None,
         "reviews": None,
         "gate": Gate(engine, clock, tuple),
+        "keys": ApiKeys(engine, clock),
         "audit": SimpleNamespace(note=lambda *_: None)
         if engine is None
         else Audit(engine, clock, via="api"),
@@ -64,13 +69,14 @@ class Web:
             migrate.upgrade(self.engine)
         self.clock = services.pop("clock", None) or ManualClock()
         self.keys: tuple[Any, ...] = ()
-        self.gate = Gate(self.engine, self.clock, lambda: self.keys)
+        self.gate = Gate(self.engine, self.clock, lambda: self.keys, self._stored_keys)
         self.gate.accounts = Accounts(self.engine, self.clock, QUICK_HASHER)
         facts: dict[str, Any] = {
             "engine": self.engine,
             "rollouts": SimpleNamespace(read=ViewReader([])),
             "reviews": None,
             "gate": self.gate,
+            "keys": ApiKeys(self.engine, self.clock),
             "audit": Audit(self.engine, self.clock, via="web"),
             "clock": self.clock,
             "config": lambda: None,
@@ -125,6 +131,11 @@ class Web:
         finally:
             server.should_exit = True
             thread.join(10)
+
+    def _stored_keys(self) -> StoredKeys:
+        with write_session(self.engine) as session:
+            secret = get_or_set(session, KEY_SECRET, "00" * 32)
+            return stored_keys(session, ended_since=utc(0.0), secret=secret)
 
     def _cookies(self) -> dict[str, str]:
         return {} if self.cookie is None else {"cookie": f"{COOKIE}={self.cookie}"}

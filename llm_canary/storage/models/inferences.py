@@ -143,6 +143,7 @@ class Outcome(SQLModel, table=True):
     comment: str | None = None
     idempotency_key: str | None = None
     key_name: str | None = None
+    for_any_key: bool | None = None  # NULL, from before there were such: no
     format: int
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, select, update
 from sqlmodel import Session, col
 
 from llm_canary.ids import uuid7
@@ -97,11 +97,14 @@ def change_account(session: Session, account_id: str, **values: Any) -> None:  #
 
 
 def count_admins(session: Session, role: str) -> int:
-    """Return how many may log in with the role."""
-    query = select(func.count()).where(
+    """Return how many may log in with the role, and keep others from changing them meanwhile.
+
+    Two admins who disable each other at once would otherwise leave none.
+    """
+    query = select(col(Account.id)).where(
         col(Account.role) == role, col(Account.disabled_at).is_(None)
     )
-    return int(session.execute(query).scalar_one())
+    return len(session.execute(query.order_by(col(Account.id)).with_for_update()).all())
 
 
 def add_web_session(session: Session, record: SessionRecord) -> None:

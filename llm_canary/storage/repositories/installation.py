@@ -12,6 +12,10 @@ from sqlmodel import Session, col, select
 from llm_canary.storage.dialect import is_sqlite
 from llm_canary.storage.models.installation import Installation
 
+# The names of secrets.
+KEY_SECRET = "key_secret"  # noqa: S105 - under it API keys are hashed
+WEB_SECRET = "web_secret"  # noqa: S105 - it seals what browsers bring back
+
 
 def get_or_set(session: Session, key: str, value: str) -> str:
     """Return the stored value of `key`; store `value` when there is none yet."""
@@ -44,3 +48,9 @@ def database_facts(session: Session) -> DatabaseFacts:
         str(connection.execute(text(version)).scalar_one()),
         int(connection.execute(text(size)).scalar_one()),
     )
+
+
+def locked(session: Session, key: str) -> str:
+    """Return the stored value of `key`; others who ask so wait for this transaction's end."""
+    query = select(Installation.value).where(col(Installation.key) == key)
+    return session.exec(query.with_for_update()).one()

@@ -12,7 +12,10 @@ _MOST = 1_000
 
 
 def about(session: Session, inference: InferenceEvent) -> tuple[OutcomeEvent, ...]:
-    """Return what was said about the inference, its response or its session, the winner last."""
+    """Return what was said about the inference, its response or its session, the winner last.
+
+    What another key has said of it without the right to is left out, as scoring leaves it out.
+    """
     targets = (
         (TargetKind.REQUEST, inference.id),
         (TargetKind.RESPONSE, inference.response_id),
@@ -24,7 +27,16 @@ def about(session: Session, inference: InferenceEvent) -> tuple[OutcomeEvent, ..
         if target is not None
     ]
     newest_first = (col(Outcome.occurred_at).desc(), col(Outcome.id).desc())
-    query = select(Outcome).where(or_(*matches)).order_by(*newest_first).limit(_MOST)
+    query = select(Outcome).where(or_(*matches))
+    if inference.key_name is not None:
+        query = query.where(
+            or_(
+                col(Outcome.for_any_key).is_(True),
+                col(Outcome.key_name).is_(None),
+                col(Outcome.key_name) == inference.key_name,
+            )
+        )
+    query = query.order_by(*newest_first).limit(_MOST)
     rows = session.execute(query).scalars().all()
     return tuple(_to_event(row) for row in reversed(rows))
 
@@ -41,5 +53,6 @@ def _to_event(row: Outcome) -> OutcomeEvent:
         comment=row.comment,
         idempotency_key=row.idempotency_key,
         key_name=row.key_name,
+        for_any_key=bool(row.for_any_key),
         format=row.format,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import bindparam, delete, func, tuple_, update
@@ -26,12 +26,14 @@ from llm_canary.storage.dialect import is_sqlite
 from llm_canary.storage.models.inferences import Inference, Outcome, ScoreTask
 from llm_canary.storage.models.rollouts import Rollout
 from llm_canary.storage.models.scoring import MetricStat, UnitStat
+from llm_canary.telemetry.events import may_join
 
 _READ = (
     "id", "at", "rollout_id", "stage", "share", "assigned", "served", "unit_hash", "session_hash",
     "segments", "reported_model", "response_id", "stream", "terminal", "ttft_ms", "latency_ms",
     "prompt_tokens", "completion_tokens", "cost_nanousd", "uncached_cost_nanousd",
     "schema_expected", "output_valid", "empty", "refusal", "retry_count", "settle_s", "body_hash",
+    "key_name",
 )  # fmt: skip
 
 
@@ -43,6 +45,23 @@ class Task(msgspec.Struct, frozen=True):
     rollout_id: str
     due_s: float
     rates: tuple[tuple[str, float], ...] = ()  # by rubric: its chance to be drawn when it came
+
+
+class Said(NamedTuple):
+    """One outcome as scoring needs it."""
+
+    target: str
+    metric: str
+    received_s: float
+    occurred_s: float
+    id: str
+    value: float | None  # None: revoked
+    key_name: str | None
+    for_any_key: bool
+
+    def counts_for(self, key_name: str | None) -> bool:
+        """Say whether it may count for what the key of that name has asked."""
+        return may_join(self.key_name, key_name, for_any_key=self.for_any_key)
 
 
 class ScoringRepository:
@@ -103,10 +122,8 @@ class ScoringRepository:
         )
         return self.session.exec(query.limit(1)).first() is not None
 
-    def outcomes(
-        self, kind: str, targets: Collection[str], metrics: Collection[str]
-    ) -> list[tuple[str, str, float, float, str, float | None]]:
-        """Return (target, metric, received, occurred, id, value) of outcomes about `targets`."""
+    def outcomes(self, kind: str, targets: Collection[str], metrics: Collection[str]) -> list[Said]:
+        """Return the outcomes about `targets`, whoever has said them."""
         if not targets:
             return []
         query = select(Outcome).where(
@@ -114,36 +131,26 @@ class ScoringRepository:
             col(Outcome.target_id).in_(targets),
             col(Outcome.metric).in_(metrics),
         )
-        return [
-            (
-                row.target_id,
-                row.metric,
-                row.at.timestamp(),
-                row.occurred_at.timestamp(),
-                row.id,
-                None if row.revoked else row.value_num,
-            )
-            for row in self.session.exec(query)
-        ]
+        return [_said(row) for row in self.session.exec(query)]
 
     def outcomes_between(
         self, after: str, until: str, metrics: Collection[str], limit: int
-    ) -> list[tuple[str, str, str, str, float]]:
-        """Return (id, kind, target, metric, received) of outcomes by their time-ordered ids."""
+    ) -> list[tuple[str, Said]]:
+        """Return outcomes by their time-ordered ids, each with its kind of target."""
         query = select(Outcome).where(
             col(Outcome.id) > after, col(Outcome.id) <= until, col(Outcome.metric).in_(metrics)
         )
         return [
-            (row.id, row.target_kind, row.target_id, row.metric, row.at.timestamp())
+            (row.target_kind, _said(row))
             for row in self.session.exec(query.order_by(col(Outcome.id)).limit(limit))
         ]
 
     def target_of(self, kind: str, target: str, rollout_id: str) -> Any | None:  # noqa: ANN401
-        """Return (at, assigned) of the response an outcome is about, if the rollout compares it."""
+        """Return (at, assigned, key_name) of what an outcome is about, if it is compared."""
         field = {"request": Inference.id, "response": Inference.response_id}.get(kind)
         if field is None:
             return None  # a session has no one window
-        query = select(Inference.at, Inference.assigned).where(
+        query = select(Inference.at, Inference.assigned, Inference.key_name).where(
             col(field) == target, col(Inference.rollout_id) == rollout_id, col(Inference.eligible)
         )
         return self.session.exec(query.limit(1)).first()
@@ -264,3 +271,16 @@ class ScoringRepository:
             ),
             rows,
         )
+
+
+def _said(row: Outcome) -> Said:
+    return Said(
+        row.target_id,
+        row.metric,
+        row.at.timestamp(),
+        row.occurred_at.timestamp(),
+        row.id,
+        None if row.revoked else row.value_num,
+        row.key_name,
+        bool(row.for_any_key),
+    )

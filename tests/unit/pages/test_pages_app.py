@@ -248,7 +248,7 @@ def test_every_page_says_who_may_see_it(site):
 
     assert known - registered == {"/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"}
     public = {path for (_, path), permission in site.site.rules.items() if permission is None}
-    assert public == {"/login"}
+    assert public == {"/login", "/login/oidc", "/login/oidc/callback"}
 
 
 def test_htmx_is_the_file_that_the_readme_names():
