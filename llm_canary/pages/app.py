@@ -9,6 +9,8 @@ from starlette.staticfiles import StaticFiles
 from llm_canary.pages.login import add_login
 from llm_canary.pages.overview import add_overview
 from llm_canary.pages.render import Renderer
+from llm_canary.pages.review import add_review
+from llm_canary.pages.review_desk import add_review_desk
 from llm_canary.pages.security import SecurityHeaders
 from llm_canary.pages.services import PageServices
 from llm_canary.pages.site import Site
@@ -19,7 +21,7 @@ def add_pages(app: FastAPI, services: PageServices) -> Site:
     """Add every page to the application, with security headers on every answer."""
     web = resource_dir("web")
     site = Site(app, services, Renderer(web))
-    for add in (add_login, add_overview):
+    for add in (add_login, add_overview, add_review, add_review_desk):
         add(site)
     app.mount("/static", _Static(directory=web / "static"), name="static")
     app.add_middleware(SecurityHeaders)

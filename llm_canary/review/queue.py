@@ -16,20 +16,20 @@ from sqlmodel import Session
 
 from llm_canary.clock import Clock, utc
 from llm_canary.errors import Conflict, DataError, NotFound
-from llm_canary.judging.labels import HumanLabel, Labelled, people_grades
-from llm_canary.judging.material import recorded_sample
-from llm_canary.rubric.checks import Checks
-from llm_canary.rubric.grades import grade, score
-from llm_canary.rubric.keep import restore
+from llm_canary.review.standing import (
+    checked_labels,
+    known_sample,
+    material,
+    refuse_excluded,
+    settle,
+    stored_rubric,
+)
 from llm_canary.rubric.load import LoadedRubric
-from llm_canary.rubric.prompt import CANNOT_ASSESS
 from llm_canary.rubric.sample import Sample
 from llm_canary.sampling import place
 from llm_canary.storage.engine import read_session, write_session
 from llm_canary.storage.repositories import reviews as queue
-from llm_canary.storage.repositories.reviewed import SUBMITTED
-from llm_canary.storage.repositories.rubrics import rubric_text
-from llm_canary.storage.repositories.samples import texts
+from llm_canary.storage.repositories.counted import SUBMITTED, same_review
 
 LEASE_S = 900.0
 GOLD_RATE = 0.05
@@ -78,7 +78,6 @@ class ReviewQueue:
         self._clock = clock
         self._lease_s = lease_s
         self._gold_rate = gold_rate
-        self._rubrics: dict[str, LoadedRubric] = {}
 
     def queues(self) -> list[queue.QueueCounts]:
         """Return what there is to review, by rubric."""
@@ -105,22 +104,24 @@ class ReviewQueue:
         until = self._now() + timedelta(seconds=self._lease_s)
         with write_session(self._engine) as session:
             if not queue.extend(session, sample_id, token, until):
-                self._known(session, sample_id)
+                known_sample(session, sample_id)
                 raise _lost(sample_id)
         return until
 
     def submit(self, sample_id: str, reviewer: str, token: str, given: Submission) -> Outcome:
         """Store the review; raise Conflict when the lease is lost and no seat is free."""
         with write_session(self._engine) as session:
-            sample = self._known(session, sample_id, lock=True)
-            rubric = self._rubric(session, sample.rubric_text_id)
-            refuse_labels(rubric, given.labels)
+            sample = known_sample(session, sample_id, lock=True)
+            refuse_excluded(session, reviewer)
+            given = _checked(session, sample, given)
+            if (same := same_review(session, sample_id, reviewer, given)) is not None:
+                return Outcome(same, sample.review_state or queue.DONE)  # it was sent twice
             gold = queue.gold_of(session, sample_id)
             if gold is None and not queue.keep_seat(session, sample, reviewer, token):
                 raise _lost(sample_id)
             if gold is not None:
                 queue.free_seat(session, sample_id, token)
-            return self._store(session, sample, rubric, reviewer, given, is_gold=gold is not None)
+            return self._store(session, sample, reviewer, given, is_gold=gold is not None)
 
     def record(self, given: Sequence[tuple[str, str, Submission]]) -> int:
         """Store reviews (sample, reviewer, what) made elsewhere, such as in a file; all or none.
@@ -137,21 +138,20 @@ class ReviewQueue:
                     "`review export --open` lists the samples"
                 )
             for sample_id, reviewer, what in given:
-                sample = self._known(session, sample_id, lock=True)
-                rubric = self._rubric(session, sample.rubric_text_id)
+                sample = known_sample(session, sample_id, lock=True)
                 try:
-                    refuse_labels(rubric, what.labels)
+                    checked = _checked(session, sample, what)
                 except DataError as error:
                     raise DataError(f"sample {sample_id} by {reviewer}: {error.message}") from None
                 queue.give_seat(session, sample, reviewer)
-                self._store(session, sample, rubric, reviewer, what, is_gold=False)
+                self._store(session, sample, reviewer, checked, is_gold=False)
         return len(given)
 
     def open_items(self, rubric_id: str, limit: int) -> list[tuple[str, Sample]]:
         """Return samples that want reviews, the oldest first, with what is to be graded."""
         with read_session(self._engine) as session:
             found = [
-                (each.id, _material(session, each.inference_id))
+                (each.id, material(session, each.inference_id))
                 for each in queue.open_samples(session, rubric_id, limit)
             ]
         return [(name, sample) for name, sample in found if sample is not None]
@@ -160,7 +160,7 @@ class ReviewQueue:
         """Return the answers that reviewers have written better, with what they wrote."""
         with read_session(self._engine) as session:
             found = [
-                (_material(session, inference_id), corrected)
+                (material(session, inference_id), corrected)
                 for inference_id, corrected in queue.corrected(session, rubric_id)
             ]
         return [(sample, corrected) for sample, corrected in found if sample is not None]
@@ -169,7 +169,7 @@ class ReviewQueue:
         """Give the item back to others; after three skips somebody has to look at it."""
         now = self._now()
         with write_session(self._engine) as session:
-            sample = self._known(session, sample_id, lock=True)
+            sample = known_sample(session, sample_id, lock=True)
             if not queue.free_seat(session, sample_id, token):
                 raise _lost(sample_id)
             queue.add_review(
@@ -192,14 +192,15 @@ class ReviewQueue:
     ) -> None:
         """Let the sample measure reviewers: its right labels are these."""
         with write_session(self._engine) as session:
-            sample = self._known(session, sample_id)
-            refuse_labels(self._rubric(session, sample.rubric_text_id), labels)
+            sample = known_sample(session, sample_id)
+            right = checked_labels(stored_rubric(session, sample.rubric_text_id), labels)
             queue.put_gold(
-                session, sample_id, labels=labels, rationale=rationale, by=by, at=self._now()
+                session, sample_id, labels=right, rationale=rationale, by=by, at=self._now()
             )
 
     def _claimed(self, session: Session, rubric_id: str, reviewer: str) -> queue.Lease | None:
         now = self._now()
+        refuse_excluded(session, reviewer)
         is_gold = place(f"{reviewer}/{now.isoformat()}", "gold") < self._gold_rate
         if is_gold:
             found = queue.claim_gold(session, rubric_id, reviewer, now, lease_s=self._lease_s)
@@ -209,8 +210,8 @@ class ReviewQueue:
 
     def _item(self, lease: queue.Lease) -> Item:
         with read_session(self._engine) as session:
-            rubric = self._rubric(session, lease.rubric_text_id)
-            sample = _material(session, lease.inference_id)
+            rubric = stored_rubric(session, lease.rubric_text_id)
+            sample = material(session, lease.inference_id)
         if sample is None:
             raise NotFound(f"the text of sample {lease.sample_id} is not kept any more")
         return Item(lease.sample_id, lease.token, lease.leased_until, self._lease_s, rubric, sample)
@@ -219,7 +220,6 @@ class ReviewQueue:
         self,
         session: Session,
         sample: Any,  # noqa: ANN401 - a row of `sample`, whose class is the storage's own
-        rubric: LoadedRubric,
         reviewer: str,
         given: Submission,
         *,
@@ -240,81 +240,15 @@ class ReviewQueue:
         )
         if is_gold:
             return Outcome(revision, sample.review_state or queue.DONE)
-        found = queue.given_reviews(session, sample.id)
-        labelled = {name: each.labels for name, each in found.items() if each.status == SUBMITTED}
-        state = sample.review_state or queue.OPEN
-        if len(labelled) >= sample.reviews_wanted and state == queue.OPEN:
-            state = queue.DONE
-        value, passed = _human(session, sample.inference_id, rubric, labelled)
-        queue.set_human(session, sample, score=value, passed=passed, state=state, at=now)
-        return Outcome(revision, state)
-
-    def _known(self, session: Session, sample_id: str, *, lock: bool = False) -> Any:  # noqa: ANN401
-        sample = queue.sample_of(session, sample_id, lock=lock)
-        if sample is None:
-            raise NotFound(
-                f"there is no sample {sample_id!r}; `review export --open` lists those to review"
-            )
-        return sample
-
-    def _rubric(self, session: Session, text_id: str) -> LoadedRubric:
-        if text_id not in self._rubrics:
-            text = rubric_text(session, text_id)
-            if text is None:
-                raise NotFound("the rubric that the sample was drawn under is not stored")
-            self._rubrics[text_id] = restore(text)
-        return self._rubrics[text_id]
+        return Outcome(revision, settle(session, sample, now))
 
     def _now(self) -> datetime:
         return utc(self._clock.now_s())
 
 
-def refuse_labels(rubric: LoadedRubric, labels: Mapping[str, Any]) -> None:
-    """Raise DataError unless every criterion that is asked has a label, and nothing else."""
-    asked = {each.id: each for each in rubric.rubric.asked}
-    if unknown := sorted(labels.keys() - asked.keys()):
-        raise DataError(
-            f"{unknown[0]!r} is no criterion that people grade; expected {', '.join(asked)}"
-        )
-    if absent := [name for name in asked if name not in labels]:
-        raise DataError(
-            f"{absent[0]!r} has no label; give one of every criterion, {CANNOT_ASSESS!r} included"
-        )
-    for name, label in labels.items():
-        if label != CANNOT_ASSESS:
-            grade(asked[name], label)
-
-
-def _material(session: Session, inference_id: str) -> Sample | None:
-    known = texts(session, [inference_id]).get(inference_id)
-    if known is None:
-        return None
-    _, _, request, response, segments = known
-    if request is None or response is None:
-        return None
-    tags = {str(key): str(value) for key, value in (segments or {}).items()}
-    return recorded_sample(inference_id, request, response, tags=tags)
-
-
-def _human(
-    session: Session,
-    inference_id: str,
-    rubric: LoadedRubric,
-    labelled: Mapping[str, Mapping[str, Any]],
-) -> tuple[float | None, bool | None]:
-    """Return score and verdict of what most of the reviewers say."""
-    sample = _material(session, inference_id)
-    if sample is None or not labelled:
-        return None, None
-    labels = tuple(
-        HumanLabel(reviewer, criterion, label)
-        for reviewer, given in labelled.items()
-        for criterion, label in given.items()
-    )
-    checks = Checks(rubric.rubric, rubric.schemas)
-    grades = people_grades(Labelled(sample, labels), rubric.rubric, checks)
-    found = score(rubric.rubric, grades)
-    return found.value, found.passed
+def _checked(session: Session, sample: Any, given: Submission) -> Submission:  # noqa: ANN401
+    rubric = stored_rubric(session, sample.rubric_text_id)
+    return given._replace(labels=checked_labels(rubric, given.labels))
 
 
 def _lost(sample_id: str) -> Conflict:

@@ -107,6 +107,13 @@ class Sample(SQLModel, table=True):
             sqlite_where=text("review_state IS NOT NULL"),
             postgresql_where=text("review_state IS NOT NULL"),
         ),
+        Index(
+            None,
+            "rubric_id",
+            "reviewed_at",
+            sqlite_where=text("reviewed_at IS NOT NULL"),
+            postgresql_where=text("reviewed_at IS NOT NULL"),
+        ),
     )
 
     id: str = Field(primary_key=True)  # uuid7: claimed in this order

@@ -13,8 +13,12 @@ from sqlmodel import Session, col
 from llm_canary.sampling import Stream
 from llm_canary.storage.models.grading import CalibrationRun, Judgement, Review, Sample
 from llm_canary.storage.models.inferences import Inference
-
-SUBMITTED = "submitted"
+from llm_canary.storage.repositories.counted import (
+    SUBMITTED,
+    counted_reviews,
+    is_blind,
+    is_included,
+)
 
 
 class Compared(NamedTuple):
@@ -101,14 +105,11 @@ def _both() -> tuple[Any, ...]:
 def _reviews(
     session: Session, rubric_text_id: str
 ) -> dict[str, list[tuple[str, datetime, Mapping[str, Any]]]]:
-    """Return each person's last review of each sample."""
+    """Return each person's review of each sample that counts."""
     query = (
         select(Review)
         .join(Sample, col(Sample.id) == col(Review.sample_id))
-        .where(
-            col(Sample.rubric_text_id) == rubric_text_id,
-            col(Review.status) == SUBMITTED,
-        )
+        .where(col(Sample.rubric_text_id) == rubric_text_id, is_blind(), is_included())
         .order_by(col(Review.revision))
     )
     latest: dict[tuple[str, str], Review] = {}
@@ -116,6 +117,8 @@ def _reviews(
         latest[row.sample_id, row.reviewer] = row
     found: dict[str, list[tuple[str, datetime, Mapping[str, Any]]]] = defaultdict(list)
     for (sample_id, reviewer), row in latest.items():
+        if row.status != SUBMITTED:
+            continue
         found[sample_id].append((reviewer, row.at, row.labels))
     return found
 
@@ -132,7 +135,7 @@ class ReviewedRow(NamedTuple):
 def reviewed_rows(session: Session, rubric_id: str, limit: int) -> list[ReviewedRow]:
     """Return the latest answers that people have reviewed, the newest first."""
     query = (
-        select(col(Sample.id), col(Sample.arm), col(Judgement.grades), col(Sample.rubric_text_id))
+        select(col(Sample.id), col(Sample.arm), col(Judgement.grades))
         .outerjoin(
             Judgement,
             (col(Judgement.sample_id) == col(Sample.id))
@@ -143,13 +146,13 @@ def reviewed_rows(session: Session, rubric_id: str, limit: int) -> list[Reviewed
         .limit(limit)
     )
     rows = session.execute(query).all()
-    given = {text_id: _reviews(session, text_id) for text_id in {row[3] for row in rows}}
+    given = counted_reviews(session, [row[0] for row in rows])
     return [
         ReviewedRow(
             sample_id,
             arm,
             grades or {},
-            {who: labels for who, _, labels in given[text_id][sample_id]},
+            {who: review.labels for who, review in given.get(sample_id, {}).items()},
         )
-        for sample_id, arm, grades, text_id in rows
+        for sample_id, arm, grades in rows
     ]
