@@ -10,18 +10,28 @@ from llm_canary.pages.login import add_login
 from llm_canary.pages.overview import add_overview
 from llm_canary.pages.render import Renderer
 from llm_canary.pages.review import add_review
+from llm_canary.pages.review_datasets import add_review_datasets
+from llm_canary.pages.review_decide import add_review_decide
 from llm_canary.pages.review_desk import add_review_desk
+from llm_canary.pages.review_pairs import add_review_pairs
+from llm_canary.pages.review_people import add_review_people
 from llm_canary.pages.security import SecurityHeaders
 from llm_canary.pages.services import PageServices
 from llm_canary.pages.site import Site
 from llm_canary.resources import resource_dir
+
+_PAGES = (
+    *(add_login, add_overview),
+    *(add_review, add_review_pairs, add_review_decide, add_review_people, add_review_datasets),
+    add_review_desk,
+)
 
 
 def add_pages(app: FastAPI, services: PageServices) -> Site:
     """Add every page to the application, with security headers on every answer."""
     web = resource_dir("web")
     site = Site(app, services, Renderer(web))
-    for add in (add_login, add_overview, add_review, add_review_desk):
+    for add in _PAGES:
         add(site)
     app.mount("/static", _Static(directory=web / "static"), name="static")
     app.add_middleware(SecurityHeaders)

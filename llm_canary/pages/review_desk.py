@@ -230,11 +230,11 @@ def _entered(visit: Visit) -> Entered:
         visible(comment),
         visible(correction),
         "flag" in visit.form,
-        _seconds(visit),
+        seconds_in(visit),
     )
 
 
-def _seconds(visit: Visit) -> float:
+def seconds_in(visit: Visit) -> float:
     """Return the active time that the page has counted; what is no time counts for none."""
     try:
         seconds = float(visit.form.get("seconds", "") or 0.0)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.engine import Engine
 
 from llm_canary.access.audit import Audit
 from llm_canary.access.gate import Gate
-from llm_canary.clock import Clock
+from llm_canary.clock import Clock, utc
 from llm_canary.config.load import LoadedConfig
 from llm_canary.review.queue import ReviewQueue
 from llm_canary.rollout.service import RolloutService
@@ -29,3 +30,7 @@ class PageServices:
     config: Callable[[], LoadedConfig]
     status: Callable[[], Mapping[str, Any]]  # the health of the process
     ready: Callable[[], None]  # raises NotReady while the database cannot be used
+
+    def now(self) -> datetime:
+        """Return the time of the installation's clock."""
+        return utc(self.clock.now_s())

@@ -6,6 +6,7 @@
   const $ = (id) => document.getElementById(id);
   const csrf = form.elements.csrf.value;
   const item = form.dataset.item;
+  const hasDrafts = item && form.dataset.drafts !== "no";
   const announce = $("announce");
   const sheet = $("sheet");
   const desk = $("desk");
@@ -155,7 +156,7 @@
     413: "The draft is too long to be kept.",
   })[status] ?? "The draft could not be saved. It will be tried again.";
   const save = async (keepalive = false) => {
-    if (!item || isSent || isBlocked || !isDirty || (isSaving && !keepalive)) return;
+    if (!hasDrafts || isSent || isBlocked || !isDirty || (isSaving && !keepalive)) return;
     isDirty = false;
     isSaving = true;
     try {
@@ -180,7 +181,7 @@
     }
   };
   const plan = (wait) => { clearTimeout(timer); timer = setTimeout(save, wait); };
-  if (item) {
+  if (hasDrafts) {
     const changed = () => { isDirty = true; saved.textContent = ""; plan(DRAFT_MS); };
     form.addEventListener("input", changed);
     form.addEventListener("change", changed);

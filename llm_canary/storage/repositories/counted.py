@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, delete, exists, func, select, true
 from sqlmodel import Session, col
 
+from llm_canary.ids import uuid7
 from llm_canary.storage.models.grading import GoldItem, Review, ReviewSeat, Sample
 from llm_canary.storage.models.reviewing import (
     Adjudication,
@@ -158,6 +159,36 @@ def final_of(session: Session, sample_id: str) -> Final | None:
     )
     row = session.execute(query).scalar_one_or_none()
     return None if row is None else _final(row)
+
+
+def add_final(session: Session, final: Final) -> None:
+    """Store what was decided; earlier decisions stay as history."""
+    values = final._asdict() | {"labels": dict(final.labels), "unclear": list(final.unclear)}
+    session.add(Adjudication(id=uuid7(), **values))
+    session.flush()
+
+
+def decided(session: Session, sample_ids: Collection[str]) -> set[str]:
+    """Return those of the samples about which somebody has decided."""
+    query = select(col(Adjudication.sample_id)).where(col(Adjudication.sample_id).in_(sample_ids))
+    return set(session.execute(query).scalars())
+
+
+def to_adjudicate(session: Session, rubric_id: str, limit: int) -> list[tuple[str, int]]:
+    """Return the samples that wait for a decision, the oldest first, and how often skipped."""
+    skips = (
+        select(func.count())
+        .where(col(Review.sample_id) == col(Sample.id), col(Review.status) == "skipped")
+        .correlate(Sample)
+        .scalar_subquery()
+    )
+    query = (
+        select(col(Sample.id), skips)
+        .where(col(Sample.rubric_id) == rubric_id, col(Sample.review_state) == "adjudicate")
+        .order_by(col(Sample.id))
+        .limit(limit)
+    )
+    return [(row[0], int(row[1])) for row in session.execute(query)]
 
 
 def finals(session: Session, limit: int) -> list[Final]:
