@@ -108,7 +108,7 @@ def item_page(opened: Opened, *, entered: Entered | None = None) -> ItemPage:
         token=opened.token or "",
         left_s=None if opened.left_s is None else int(opened.left_s),
         lease_s=int(opened.lease_s),
-        is_restored=draft is not None and entered is None,
+        is_restored=draft is not None and draft.revision > 0 and entered is None,
     )
 
 

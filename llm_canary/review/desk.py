@@ -92,7 +92,11 @@ class Desk:
     def next(self, rubric_id: str, reviewer: str) -> str | None:
         """Claim the next item; return its sample, None when nothing is left."""
         item = self._reviews.claim(rubric_id, reviewer)
-        return None if item is None else item.sample_id
+        if item is None:
+            return None
+        with write_session(self._engine) as session:
+            rows.begin_draft(session, item.sample_id, reviewer, self._now())
+        return item.sample_id
 
     def open(self, sample_id: str, reviewer: str) -> Opened:
         """Return the item; raise NotFound where it is none of the reviewer's."""

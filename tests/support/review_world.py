@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -106,17 +107,19 @@ def drawn(
             text=kept.text,
             at=now,
         )
-        add_samples(
-            session,
-            [
-                NewSample(
-                    each.id, loaded.rubric.id, kept.id, "r", arms[number % len(arms)], "all",
-                    "probability", 1.0, 1.0, now + timedelta(hours=6), "probability", 1.0, wanted,
-                )
-                for number, each in enumerate(events)
-            ],
-            now,
-        )  # fmt: skip
+        for number, each in enumerate(events):
+            time.sleep(0.002)  # ids of one millisecond have no order, and the queue goes by them
+            add_samples(
+                session,
+                [
+                    NewSample(
+                        each.id, loaded.rubric.id, kept.id, "r", arms[number % len(arms)], "all",
+                        "probability", 1.0, 1.0, now + timedelta(hours=6), "probability", 1.0,
+                        wanted,
+                    )
+                ],
+                now,
+            )  # fmt: skip
     with engine.connect() as connection:
         rows = connection.execute(text("SELECT inference_id, id FROM sample")).all()
     ids = {row[0]: row[1] for row in rows}

@@ -107,6 +107,17 @@ def draft_of(session: Session, sample_id: str, reviewer: str) -> Draft | None:
     )
 
 
+def begin_draft(session: Session, sample_id: str, reviewer: str, at: datetime) -> None:
+    """Leave an empty draft where there is none: a lost lease leaves no other trace of its holder.
+
+    By it a late submission is known to be of somebody who held the item, and is kept.
+    """
+    insert = insert_sqlite if session.get_bind().dialect.name == "sqlite" else insert_postgresql
+    values: dict[str, Any] = Draft(0, at, {})._asdict()
+    statement = insert(ReviewDraft).values(sample_id=sample_id, reviewer=reviewer, **values)
+    session.execute(statement.on_conflict_do_nothing())
+
+
 def put_draft(
     session: Session, sample_id: str, reviewer: str, draft: Draft, *, known: int | None
 ) -> bool:
@@ -117,12 +128,12 @@ def put_draft(
     insert = insert_sqlite if session.get_bind().dialect.name == "sqlite" else insert_postgresql
     values: dict[str, Any] = draft._asdict() | {"labels": dict(draft.labels)}
     statement = insert(ReviewDraft).values(sample_id=sample_id, reviewer=reviewer, **values)
-    statement = statement.on_conflict_do_update(
+    stored = statement.on_conflict_do_update(
         index_elements=["sample_id", "reviewer"],
         set_=values,
         where=None if known is None else col(ReviewDraft.revision) == known,
-    )
-    return bool(session.execute(statement).rowcount)  # type: ignore[attr-defined]
+    ).returning(col(ReviewDraft.revision))
+    return session.execute(stored).first() is not None
 
 
 def drop_draft(session: Session, sample_id: str, reviewer: str) -> None:
@@ -139,7 +150,7 @@ def drafts_of(session: Session, reviewer: str) -> list[tuple[str, str, datetime]
     query = (
         select(col(ReviewDraft.sample_id), col(Sample.rubric_id), col(ReviewDraft.saved_at))
         .join(Sample, col(Sample.id) == col(ReviewDraft.sample_id))
-        .where(col(ReviewDraft.reviewer) == reviewer)
+        .where(col(ReviewDraft.reviewer) == reviewer, col(ReviewDraft.revision) > 0)
         .order_by(col(ReviewDraft.saved_at).desc())
         .limit(20)
     )
