@@ -10,7 +10,6 @@ from typing import Any, Protocol
 from msgspec import Struct
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI, OpenAIError
 
-from llm_canary.checks.dataset import Item, tool_calls_of
 from llm_canary.config.load import LoadedConfig
 from llm_canary.config.secrets import resolve
 from llm_canary.documents.problems import one_of
@@ -19,6 +18,7 @@ from llm_canary.errors import ConfigError, DataError
 from llm_canary.judging.cache import Cache, cache_key
 from llm_canary.providers.model_calls import MAX_WAIT_S, RETRIED, Target, complete
 from llm_canary.routing.table import PromptVariable, Upstream, Variant
+from llm_canary.rubric.item import Item, tool_calls_of
 
 _ATTEMPTS = 4
 _TIMEOUT_S = 120.0

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from llm_canary.checks.candidate import Candidate
 from llm_canary.checks.comparison import JudgeFacts, Limits
 from llm_canary.checks.correction import correct
-from llm_canary.checks.dataset import Dataset, Item
+from llm_canary.checks.dataset import Dataset
 from llm_canary.checks.outcome import CriterionOutcome, Ended, Outcome, Run
 from llm_canary.checks.verdict import Finding, decide
 from llm_canary.errors import ConfigError
@@ -27,6 +27,7 @@ from llm_canary.judging.panel import Panel
 from llm_canary.judging.replay import response_hash
 from llm_canary.judging.trust import Standing
 from llm_canary.rubric.grades import Grade, Graded
+from llm_canary.rubric.item import Item
 from llm_canary.rubric.load import LoadedRubric
 
 _DETAIL_CHARS = 300

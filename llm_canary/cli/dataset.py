@@ -46,8 +46,9 @@ def freeze(*, file: Path, number: int | None, as_json: bool) -> None:
 @json_option
 def convert(*, source: Path, target: Path, as_json: bool) -> None:
     """Write SOURCE as TARGET; the endings .jsonl, .csv and .parquet say how."""
-    from llm_canary.checks.dataset import Dataset, item_row  # noqa: PLC0415
+    from llm_canary.checks.dataset import Dataset  # noqa: PLC0415
     from llm_canary.documents.rows import write_rows  # noqa: PLC0415
+    from llm_canary.rubric.item import item_row  # noqa: PLC0415
 
     count = write_rows(target, (item_row(item) for item in Dataset(source)))
     if as_json:

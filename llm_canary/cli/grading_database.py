@@ -29,10 +29,12 @@ from llm_canary.storage.repositories.grading import (
 )
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
     from sqlmodel import Session
 
     from llm_canary.judging.calibrate import TrustReport
     from llm_canary.judging.drift import Look
+    from llm_canary.review.pairs import PairEntry, Pairs
     from llm_canary.rubric.load import LoadedRubric
     from llm_canary.storage.repositories.reviews import QueueCounts
 
@@ -90,6 +92,20 @@ def review_queues() -> list[QueueCounts]:
     """Return what waits for people, by rubric."""
     with _queue() as queue:
         return queue.queues()
+
+
+def store_pairs(
+    entries: Sequence[PairEntry], rubric: LoadedRubric, source: str, wanted: int
+) -> int:
+    """Let people compare pairs; return how many are new."""
+    with _pairs() as pairs:
+        return pairs.add(entries, rubric, source=source, wanted=wanted)
+
+
+def preference_rows(rubric_id: str) -> list[dict[str, Any]]:
+    """Return what people prefer, one preference a row."""
+    with _pairs() as pairs:
+        return pairs.export_rows(rubric_id)
 
 
 def store_calibration(report: TrustReport) -> None:
@@ -166,6 +182,30 @@ def _items(rows: Iterator[StoredLabel]) -> Iterator[Labelled]:
 @contextmanager
 def _queue() -> Iterator[ReviewQueue]:
     from llm_canary.clock import SystemClock  # noqa: PLC0415
+
+    with _engine() as engine:
+        yield ReviewQueue(engine, SystemClock())
+
+
+@contextmanager
+def _pairs() -> Iterator[Pairs]:
+    from llm_canary.clock import SystemClock  # noqa: PLC0415
+    from llm_canary.review.pairs import Pairs  # noqa: PLC0415
+
+    with _engine() as engine:
+        yield Pairs(engine, SystemClock())
+
+
+@contextmanager
+def _session() -> Iterator[Session]:
+    from llm_canary.storage.engine import write_session  # noqa: PLC0415
+
+    with _engine() as engine, write_session(engine) as session:
+        yield session
+
+
+@contextmanager
+def _engine() -> Iterator[Engine]:
     from llm_canary.config.settings import Settings  # noqa: PLC0415
     from llm_canary.storage.engine import make_engine  # noqa: PLC0415
     from llm_canary.storage.migrate import check  # noqa: PLC0415
@@ -173,21 +213,6 @@ def _queue() -> Iterator[ReviewQueue]:
     engine = make_engine(Settings().database_url)
     try:
         check(engine)
-        yield ReviewQueue(engine, SystemClock())
-    finally:
-        engine.dispose()
-
-
-@contextmanager
-def _session() -> Iterator[Session]:
-    from llm_canary.config.settings import Settings  # noqa: PLC0415
-    from llm_canary.storage.engine import make_engine, write_session  # noqa: PLC0415
-    from llm_canary.storage.migrate import check  # noqa: PLC0415
-
-    engine = make_engine(Settings().database_url)
-    try:
-        check(engine)
-        with write_session(engine) as session:
-            yield session
+        yield engine
     finally:
         engine.dispose()

@@ -1,4 +1,4 @@
-"""`llm-canary review import|export|corrections|status`."""
+"""`llm-canary review import|export|pairs|corrections|status`."""
 
 from __future__ import annotations
 
@@ -62,13 +62,17 @@ def import_(*, file: Path, rubric: str, as_json: bool) -> None:
 @_FILE
 @_RUBRIC
 @click.option("--open", "is_open", is_flag=True, help="Live answers that wait for people instead.")
+@click.option("--pairs", "is_pairs", is_flag=True, help="What people prefer of pairs instead.")
 @click.option("--limit", default=500, show_default=True, type=click.IntRange(1, 100_000))
 @json_option
-def export(*, file: Path, rubric: str, is_open: bool, limit: int, as_json: bool) -> None:
+def export(
+    *, file: Path, rubric: str, is_open: bool, is_pairs: bool, limit: int, as_json: bool
+) -> None:
     """Write the labels that were given under this text of the rubric, one a row.
 
     With --open: one live answer a row, without its arm. Add `human` (JSONL) or `rater`, `criterion`
-    and `label` (CSV), and `import` the file.
+    and `label` (CSV), and `import` the file. With --pairs: one preference a row, with the arms, and
+    which of the two answers the reviewer was shown first.
     """
     from llm_canary.cli.grading_database import (  # noqa: PLC0415
         DATABASE,
@@ -79,8 +83,17 @@ def export(*, file: Path, rubric: str, is_open: bool, limit: int, as_json: bool)
     from llm_canary.judging.labels import label_rows  # noqa: PLC0415
     from llm_canary.rubric.load import rubric_of  # noqa: PLC0415
 
+    if is_open and is_pairs:
+        raise click.UsageError("--open and --pairs are two different files")
     loaded = rubric_of(rubric, Path())
-    if is_open:
+    if is_pairs:
+        from llm_canary.cli.grading_database import preference_rows  # noqa: PLC0415
+
+        found = preference_rows(loaded.rubric.id)
+        if not found:
+            raise click.ClickException(f"nobody has compared a pair by {loaded.rubric.id} yet")
+        count, what = write_rows(file, found), "preferences"
+    elif is_open:
         rows = list(_open_rows(open_items(loaded.rubric.id, limit), file))
         if not rows:
             raise click.ClickException(f"no answer waits for a review by {loaded.rubric.id}")
@@ -92,6 +105,32 @@ def export(*, file: Path, rubric: str, is_open: bool, limit: int, as_json: bool)
         print_json({what: count, "file": str(file)})
     else:
         print_lines([f"wrote {count} {what} to {file}"])
+
+
+@review.command()
+@_FILE
+@_RUBRIC
+@click.option(
+    "--reviews", default=1, show_default=True, type=click.IntRange(1, 20), help="People per pair."
+)
+@json_option
+def pairs(*, file: Path, rubric: str, reviews: int, as_json: bool) -> None:
+    """Let people compare the pairs of FILE: two answers to the same prompt.
+
+    A row has `id`, `prompt` (or `messages`), the answers `a` and `b`, and where it is known
+    `arm_a` and `arm_b` (control, canary), which reviewers never see. Pairs that are there already
+    stay as they are. A file with a wrong row is refused as a whole.
+    """
+    from llm_canary.cli.grading_database import store_pairs  # noqa: PLC0415
+    from llm_canary.cli.pair_rows import read_pairs  # noqa: PLC0415
+    from llm_canary.rubric.load import rubric_of  # noqa: PLC0415
+
+    entries = read_pairs(file)
+    count = store_pairs(entries, rubric_of(rubric, Path()), file.name, reviews)
+    if as_json:
+        print_json({"pairs": len(entries), "new": count})
+    else:
+        print_lines([f"{count} of {len(entries)} pairs are new and wait for people"])
 
 
 @review.command()

@@ -17,6 +17,12 @@ from llm_canary.pages.login import add_login
 from llm_canary.pages.login_oidc import add_login_oidc
 from llm_canary.pages.overview import add_overview
 from llm_canary.pages.render import Renderer
+from llm_canary.pages.review import add_review
+from llm_canary.pages.review_datasets import add_review_datasets
+from llm_canary.pages.review_decide import add_review_decide
+from llm_canary.pages.review_desk import add_review_desk
+from llm_canary.pages.review_pairs import add_review_pairs
+from llm_canary.pages.review_people import add_review_people
 from llm_canary.pages.rollout import add_rollout
 from llm_canary.pages.rollout_acts import add_rollout_acts
 from llm_canary.pages.samples import add_samples
@@ -27,20 +33,11 @@ from llm_canary.pages.site import Site
 from llm_canary.resources import resource_dir
 
 _PAGES = (
-    add_login,
-    add_login_oidc,
-    add_overview,
-    add_rollout,
-    add_rollout_acts,
-    add_decision,
-    add_charts,
-    add_answers,
-    add_samples,
-    add_history,
-    add_calibration,
-    add_alerts,
-    add_access,
-    add_settings,
+    *(add_login, add_login_oidc, add_overview),
+    *(add_rollout, add_rollout_acts, add_decision, add_charts, add_answers),
+    *(add_review, add_review_pairs, add_review_decide, add_review_people, add_review_datasets),
+    *(add_review_desk, add_samples, add_history, add_calibration, add_alerts),
+    *(add_access, add_settings),
 )
 
 

@@ -14,7 +14,7 @@ from llm_canary.pages.history import Moment, moment, moment_of
 from llm_canary.pages.markdown import beginning, one_line, raw_text, render_markdown, visible
 from llm_canary.pages.quantity import ABSENT, count_text, unit_of, value_text
 from llm_canary.sampling import Stream
-from llm_canary.storage.repositories.reviewed import SUBMITTED
+from llm_canary.storage.repositories.counted import SUBMITTED
 from llm_canary.storage.repositories.sample_search import (
     JudgementRow,
     ReviewRow,

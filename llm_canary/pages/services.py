@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.engine import Engine
@@ -12,7 +13,7 @@ from llm_canary.access.audit import Audit
 from llm_canary.access.gate import Gate
 from llm_canary.access.keys import ApiKeys
 from llm_canary.access.oidc import OidcLogin
-from llm_canary.clock import Clock
+from llm_canary.clock import Clock, utc
 from llm_canary.config.load import LoadedConfig
 from llm_canary.review.queue import ReviewQueue
 from llm_canary.rollout.service import RolloutService
@@ -34,3 +35,7 @@ class PageServices:
     ready: Callable[[], None]  # raises NotReady while the database cannot be used
     environment: Mapping[str, str] = field(default_factory=dict)  # variables, no secret among them
     oidc: OidcLogin | None = None
+
+    def now(self) -> datetime:
+        """Return the time of the installation's clock."""
+        return utc(self.clock.now_s())

@@ -6,9 +6,8 @@ review an answer; a page can only ask.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from statistics import fmean
 from typing import Any, NamedTuple
 
 from sqlalchemy.engine import Engine
@@ -17,25 +16,24 @@ from sqlmodel import Session
 
 from llm_canary.clock import Clock, utc
 from llm_canary.errors import Conflict, DataError, NotFound
-from llm_canary.judging.labels import HumanLabel, Labelled, people_grades
-from llm_canary.judging.material import recorded_sample
-from llm_canary.rubric.checks import Checks
-from llm_canary.rubric.grades import Score, grade, score
-from llm_canary.rubric.keep import restore
+from llm_canary.review.standing import (
+    checked_labels,
+    known_sample,
+    material,
+    refuse_excluded,
+    settle,
+    stored_rubric,
+)
 from llm_canary.rubric.load import LoadedRubric
-from llm_canary.rubric.prompt import CANNOT_ASSESS
 from llm_canary.rubric.sample import Sample
 from llm_canary.sampling import Stream, place
 from llm_canary.storage.engine import read_session, write_session
 from llm_canary.storage.repositories import review_seats as seats
 from llm_canary.storage.repositories import reviews as queue
-from llm_canary.storage.repositories.reviewed import SUBMITTED
-from llm_canary.storage.repositories.rubrics import rubric_text
-from llm_canary.storage.repositories.samples import texts
+from llm_canary.storage.repositories.counted import SUBMITTED, same_review
 
 LEASE_S = 900.0
 GOLD_RATE = 0.05
-_PAIR = 2
 _RACES = 5  # lost in a row, after which the queue is called busy
 
 
@@ -81,7 +79,6 @@ class ReviewQueue:
         self._clock = clock
         self._lease_s = lease_s
         self._gold_rate = gold_rate
-        self._rubrics: dict[str, LoadedRubric] = {}
 
     def queues(self) -> list[queue.QueueCounts]:
         """Return what there is to review, by rubric."""
@@ -116,7 +113,7 @@ class ReviewQueue:
         now = self._now()
         until = now + timedelta(seconds=self._lease_s)
         with write_session(self._engine) as session:
-            sample = self._known(session, sample_id, lock=True)
+            sample = known_sample(session, sample_id, lock=True)
             if not seats.extend(session, sample, token, now, until):
                 raise _lost(sample_id)
         return until
@@ -127,9 +124,11 @@ class ReviewQueue:
         A lease of gold is good for one review, because a second would be made in its knowledge.
         """
         with write_session(self._engine) as session:
-            sample = self._known(session, sample_id, lock=True)
-            rubric = self._rubric(session, sample.rubric_text_id)
-            refuse_labels(rubric, given.labels)
+            sample = known_sample(session, sample_id, lock=True)
+            refuse_excluded(session, reviewer)
+            given = _checked(session, sample, given)
+            if (same := same_review(session, sample_id, reviewer, given)) is not None:
+                return Outcome(same, sample.review_state or queue.DONE)  # it was sent twice
             is_gold = queue.gold_of(session, sample_id) is not None
             if is_gold:
                 may = seats.free_seat(session, sample_id, reviewer, token)
@@ -137,7 +136,7 @@ class ReviewQueue:
                 may = seats.keep_seat(session, sample, reviewer, token, self._now())
             if not may:
                 raise _lost(sample_id)
-            return self._store(session, sample, rubric, reviewer, given, is_gold=is_gold)
+            return self._store(session, sample, reviewer, given, is_gold=is_gold)
 
     def record(self, given: Sequence[tuple[str, str, Submission]]) -> int:
         """Store reviews (sample, reviewer, what) made elsewhere, such as in a file; all or none.
@@ -154,21 +153,20 @@ class ReviewQueue:
                     "`review export --open` lists the samples"
                 )
             for sample_id, reviewer, what in given:
-                sample = self._known(session, sample_id, lock=True)
-                rubric = self._rubric(session, sample.rubric_text_id)
+                sample = known_sample(session, sample_id, lock=True)
                 try:
-                    refuse_labels(rubric, what.labels)
+                    checked = _checked(session, sample, what)
                 except DataError as error:
                     raise DataError(f"sample {sample_id} by {reviewer}: {error.message}") from None
                 seats.give_seat(session, sample, reviewer)
-                self._store(session, sample, rubric, reviewer, what, is_gold=False)
+                self._store(session, sample, reviewer, checked, is_gold=False)
         return len(given)
 
     def open_items(self, rubric_id: str, limit: int) -> list[tuple[str, Sample]]:
         """Return samples that want reviews, the oldest first, with what is to be graded."""
         with read_session(self._engine) as session:
             found = [
-                (each.id, _material(session, each.inference_id))
+                (each.id, material(session, each.inference_id))
                 for each in queue.open_samples(session, rubric_id, limit)
             ]
         return [(name, sample) for name, sample in found if sample is not None]
@@ -177,7 +175,7 @@ class ReviewQueue:
         """Return the answers that reviewers have written better, with what they wrote."""
         with read_session(self._engine) as session:
             found = [
-                (_material(session, inference_id), corrected)
+                (material(session, inference_id), corrected)
                 for inference_id, corrected in queue.corrected(session, rubric_id)
             ]
         return [(sample, corrected) for sample, corrected in found if sample is not None]
@@ -186,7 +184,7 @@ class ReviewQueue:
         """Give the item back to others; after three skips somebody has to look at it."""
         now = self._now()
         with write_session(self._engine) as session:
-            sample = self._known(session, sample_id, lock=True)
+            sample = known_sample(session, sample_id, lock=True)
             if not seats.free_seat(session, sample_id, reviewer, token):
                 raise _lost(sample_id)
             queue.add_review(
@@ -213,7 +211,7 @@ class ReviewQueue:
         say of gold is a test of them, and the gate would count it as unanswered.
         """
         with write_session(self._engine) as session:
-            sample = self._known(session, sample_id, lock=True)
+            sample = known_sample(session, sample_id, lock=True)
             by_chance = sample.review_stream == Stream.PROBABILITY
             if by_chance and sample.review_state in (queue.OPEN, queue.ADJUDICATE):
                 raise Conflict(
@@ -221,13 +219,14 @@ class ReviewQueue:
                     "when they are given",
                     code="review_open",
                 )
-            refuse_labels(self._rubric(session, sample.rubric_text_id), labels)
+            right = checked_labels(stored_rubric(session, sample.rubric_text_id), labels)
             queue.put_gold(
-                session, sample_id, labels=labels, rationale=rationale, by=by, at=self._now()
+                session, sample_id, labels=right, rationale=rationale, by=by, at=self._now()
             )
 
     def _claimed(self, session: Session, rubric_id: str, reviewer: str) -> seats.Lease | None:
         now = self._now()
+        refuse_excluded(session, reviewer)
         held = seats.held_by(session, rubric_id, reviewer, now)
         if held is not None:
             return held
@@ -240,8 +239,8 @@ class ReviewQueue:
 
     def _item(self, session: Session, lease: seats.Lease) -> Item | None:
         """Return what is to be graded; None where its text cannot be read (any more)."""
-        rubric = self._rubric(session, lease.rubric_text_id)
-        sample = _material(session, lease.inference_id)
+        rubric = stored_rubric(session, lease.rubric_text_id)
+        sample = material(session, lease.inference_id)
         if sample is None:
             return None
         return Item(lease.sample_id, lease.token, lease.leased_until, self._lease_s, rubric, sample)
@@ -250,7 +249,6 @@ class ReviewQueue:
         self,
         session: Session,
         sample: Any,  # noqa: ANN401 - a row of `sample`, whose class is the storage's own
-        rubric: LoadedRubric,
         reviewer: str,
         given: Submission,
         *,
@@ -271,91 +269,15 @@ class ReviewQueue:
         )
         if is_gold:
             return Outcome(revision, sample.review_state or queue.DONE)
-        found = queue.given_reviews(session, sample.id)
-        labelled = {name: each.labels for name, each in found.items() if each.status == SUBMITTED}
-        state = sample.review_state or queue.OPEN
-        if len(labelled) >= sample.reviews_wanted and state == queue.OPEN:
-            state = queue.DONE
-        value, passed = _human(session, sample.inference_id, rubric, labelled)
-        queue.set_human(session, sample, score=value, passed=passed, state=state, at=now)
-        return Outcome(revision, state)
-
-    def _known(self, session: Session, sample_id: str, *, lock: bool = False) -> Any:  # noqa: ANN401
-        sample = queue.sample_of(session, sample_id, lock=lock)
-        if sample is None:
-            raise NotFound(
-                f"there is no sample {sample_id!r}; `review export --open` lists those to review"
-            )
-        return sample
-
-    def _rubric(self, session: Session, text_id: str) -> LoadedRubric:
-        if text_id not in self._rubrics:
-            text = rubric_text(session, text_id)
-            if text is None:
-                raise NotFound("the rubric that the sample was drawn under is not stored")
-            self._rubrics[text_id] = restore(text)
-        return self._rubrics[text_id]
+        return Outcome(revision, settle(session, sample, now))
 
     def _now(self) -> datetime:
         return utc(self._clock.now_s())
 
 
-def refuse_labels(rubric: LoadedRubric, labels: Mapping[str, Any]) -> None:
-    """Raise DataError unless every criterion that is asked has a label, and nothing else."""
-    asked = {each.id: each for each in rubric.rubric.asked}
-    if unknown := sorted(labels.keys() - asked.keys()):
-        raise DataError(
-            f"{unknown[0]!r} is no criterion that people grade; expected {', '.join(asked)}"
-        )
-    if absent := [name for name in asked if name not in labels]:
-        raise DataError(
-            f"{absent[0]!r} has no label; give one of every criterion, {CANNOT_ASSESS!r} included"
-        )
-    for name, label in labels.items():
-        if label != CANNOT_ASSESS:
-            grade(asked[name], label)
-
-
-def _material(session: Session, inference_id: str) -> Sample | None:
-    known = texts(session, [inference_id]).get(inference_id)
-    if known is None:
-        return None
-    _, _, request, response, segments = known
-    if request is None or response is None:
-        return None
-    tags = {str(key): str(value) for key, value in (segments or {}).items()}
-    return recorded_sample(inference_id, request, response, tags=tags)
-
-
-def _human(
-    session: Session,
-    inference_id: str,
-    rubric: LoadedRubric,
-    labelled: Mapping[str, Mapping[str, Any]],
-) -> tuple[float | None, bool | None]:
-    """Return score and verdict of what most of the reviewers say.
-
-    The points of two are the mean of both: where they are divided there is no majority, and without
-    any points just the hard answers would count as unanswered.
-    """
-    sample = _material(session, inference_id)
-    if sample is None or not labelled:
-        return None, None
-    checks = Checks(rubric.rubric, rubric.schemas)
-
-    def said(names: Iterable[str]) -> Score:
-        labels = tuple(
-            HumanLabel(name, criterion, label)
-            for name in names
-            for criterion, label in labelled[name].items()
-        )
-        return score(rubric.rubric, people_grades(Labelled(sample, labels), rubric.rubric, checks))
-
-    together = said(labelled)
-    if len(labelled) != _PAIR:
-        return together.value, together.passed
-    alone = [value for name in labelled if (value := said([name]).value) is not None]
-    return fmean(alone) if alone else None, together.passed
+def _checked(session: Session, sample: Any, given: Submission) -> Submission:  # noqa: ANN401
+    rubric = stored_rubric(session, sample.rubric_text_id)
+    return given._replace(labels=checked_labels(rubric, given.labels))
 
 
 def _lost(sample_id: str) -> Conflict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from statistics import median
@@ -11,12 +11,14 @@ from typing import Any
 import msgspec
 from sqlmodel import Session
 
+from llm_canary.review.people import gold_shares
 from llm_canary.review.queue import Item
 from llm_canary.rubric.prompt import CANNOT_ASSESS
 from llm_canary.rubric.schema import AskedCriterion, BinaryCriterion, OrdinalCriterion
+from llm_canary.storage.repositories.counted import gold_reviews
 from llm_canary.storage.repositories.grading import calibrations
+from llm_canary.storage.repositories.review_counts import work_since
 from llm_canary.storage.repositories.reviewed import ReviewedRow, reviewed_rows
-from llm_canary.storage.repositories.reviews import gold_of, reviews_since
 
 
 class LabelView(msgspec.Struct, frozen=True):
@@ -149,29 +151,20 @@ def agreement(session: Session, rubric_id: str, limit: int = 100) -> list[Agreem
 
 
 def reviewers(session: Session, since: datetime) -> list[ReviewerView]:
-    """Return how each reviewer has worked since then."""
-    rows: dict[str, list[Any]] = defaultdict(list)
-    for row in reviews_since(session, since):
-        rows[row.reviewer].append(row)
-    views = []
-    for reviewer, own in sorted(rows.items()):
-        right = total = 0
-        for row in own:
-            gold = gold_of(session, row.sample_id) if row.is_gold else None
-            if gold is not None:
-                total += len(gold.labels)
-                right += sum(row.labels.get(name) == label for name, label in gold.labels.items())
-        seconds = [row.seconds_active for row in own if row.seconds_active is not None]
-        views.append(
-            ReviewerView(
-                reviewer=reviewer,
-                reviews=len(own),
-                gold=sum(row.is_gold for row in own),
-                gold_accuracy=right / total if total else None,
-                median_seconds=median(seconds) if seconds else None,
-            )
+    """Return how each reviewer has worked since then; of each review the last revision counts."""
+    shares = gold_shares(session, None, since)
+    golds = Counter(who for who, _, _ in gold_reviews(session, None, since))
+    return [
+        ReviewerView(
+            reviewer=each.reviewer,
+            reviews=each.reviews,
+            gold=golds[each.reviewer],
+            gold_accuracy=shares[each.reviewer].value if each.reviewer in shares else None,
+            median_seconds=median(each.seconds) if each.seconds else None,
         )
-    return views
+        for each in work_since(session, since)
+        if each.reviews
+    ]
 
 
 def _criterion(criterion: AskedCriterion) -> CriterionView:

@@ -108,6 +108,7 @@ class Sample(SQLModel, table=True):
         _partial("review_state IS NOT NULL", "rubric_id", "review_state", "id"),
         _partial("human_score IS NOT NULL", "judge_id", "rubric_text_id"),
         Index(None, "rollout_id", "drawn_at"),
+        _partial("reviewed_at IS NOT NULL", "rubric_id", "reviewed_at"),
     )
 
     id: str = Field(primary_key=True)  # uuid7: claimed in this order

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -13,9 +12,7 @@ from sqlmodel import Session, col
 from llm_canary.sampling import Stream
 from llm_canary.storage.models.grading import CalibrationRun, Judgement, Review, Sample
 from llm_canary.storage.models.inferences import Inference
-
-SUBMITTED = "submitted"
-_AT_ONCE = 500  # ids in one statement
+from llm_canary.storage.repositories.counted import counted_reviews
 
 
 class Compared(NamedTuple):
@@ -87,8 +84,12 @@ def reviewed(session: Session, rubric_text_id: str, judge_id: str) -> list[Revie
         .order_by(col(Sample.id))
     )
     rows = session.execute(query).all()
-    given = _reviews(session, [row[0] for row in rows])
-    return [Reviewed(*[*row, tuple(given[row[0]])]) for row in rows]
+    given = counted_reviews(session, [row[0] for row in rows])
+    return [Reviewed(*[*row, _said(given.get(row[0], {}))]) for row in rows]
+
+
+def _said(given: Mapping[str, Review]) -> tuple[tuple[str, datetime, Mapping[str, Any]], ...]:
+    return tuple((who, review.at, review.labels) for who, review in given.items())
 
 
 def _both() -> tuple[Any, ...]:
@@ -97,26 +98,6 @@ def _both() -> tuple[Any, ...]:
         col(Sample.judge_score).is_not(None),
         col(Sample.human_score).is_not(None),
     )
-
-
-def _reviews(
-    session: Session, sample_ids: Sequence[str]
-) -> dict[str, list[tuple[str, datetime, Mapping[str, Any]]]]:
-    """Return each person's last review of each of the samples."""
-    latest: dict[tuple[str, str], Review] = {}
-    for start in range(0, len(sample_ids), _AT_ONCE):
-        some = sample_ids[start : start + _AT_ONCE]
-        query = (
-            select(Review)
-            .where(col(Review.sample_id).in_(some), col(Review.status) == SUBMITTED)
-            .order_by(col(Review.revision))
-        )
-        for row in session.execute(query).scalars():
-            latest[row.sample_id, row.reviewer] = row
-    found: dict[str, list[tuple[str, datetime, Mapping[str, Any]]]] = defaultdict(list)
-    for (sample_id, reviewer), row in latest.items():
-        found[sample_id].append((reviewer, row.at, row.labels))
-    return found
 
 
 class ReviewedRow(NamedTuple):
@@ -142,13 +123,13 @@ def reviewed_rows(session: Session, rubric_id: str, limit: int) -> list[Reviewed
         .limit(limit)
     )
     rows = session.execute(query).all()
-    given = _reviews(session, [row[0] for row in rows])
+    given = counted_reviews(session, [row[0] for row in rows])
     return [
         ReviewedRow(
             sample_id,
             arm,
             grades or {},
-            {who: labels for who, _, labels in given[sample_id]},
+            {who: review.labels for who, review in given.get(sample_id, {}).items()},
         )
         for sample_id, arm, grades in rows
     ]

@@ -14,7 +14,7 @@ from sqlmodel import Session, col
 
 from llm_canary.ids import uuid7
 from llm_canary.storage.models.grading import GoldItem, Review, ReviewSeat, Sample
-from llm_canary.storage.repositories.reviewed import SUBMITTED
+from llm_canary.storage.repositories.counted import SUBMITTED
 
 SKIPPED = "skipped"
 OPEN, DONE, ADJUDICATE = "open", "done", "adjudicate"
@@ -191,29 +191,19 @@ def queues(session: Session, now: datetime) -> list[QueueCounts]:
     ]
 
 
-def reviews_since(session: Session, since: datetime) -> list[Review]:
-    """Return what was submitted since then, the oldest first."""
-    query = (
-        select(Review)
-        .where(col(Review.at) >= since, col(Review.status) == SUBMITTED)
-        .order_by(col(Review.id))
-    )
-    return list(session.execute(query).scalars())
-
-
 def corrected(session: Session, rubric_id: str) -> list[tuple[str, str]]:
     """Return inference and better answer of each person's last review that has one."""
     query = (
         select(Review, col(Sample.inference_id))
         .join(Sample, col(Sample.id) == col(Review.sample_id))
-        .where(col(Sample.rubric_id) == rubric_id, col(Review.status) == SUBMITTED)
+        .where(col(Sample.rubric_id) == rubric_id)
         .order_by(col(Review.id))
     )
     latest = {(row[0].sample_id, row[0].reviewer): row for row in session.execute(query)}
     return [
         (inference_id, review.corrected_response)
         for review, inference_id in latest.values()
-        if review.corrected_response
+        if review.corrected_response and review.status == SUBMITTED
     ]
 
 

@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from llm_canary.checks.dataset import Dataset, item_row
+from llm_canary.checks.dataset import Dataset
 from llm_canary.documents.rows import RowProblems, read_rows, write_rows
 from llm_canary.errors import ConfigError
+from llm_canary.rubric.item import item_row
 
 ROWS = [
     {"id": "a", "prompt": "Hi\nthere", "tag:language": "en", "reference": "x, y"},

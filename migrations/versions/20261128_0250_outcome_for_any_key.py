@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "20261128_0300"
-down_revision = "20261128_0100"
+revision = "20261128_0250"
+down_revision = "20261128_0200"
 branch_labels = None
 depends_on = None
 
