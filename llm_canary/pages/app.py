@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.responses import Response
 from starlette.staticfiles import StaticFiles
 
+from llm_canary.pages.compress import Compression
 from llm_canary.pages.login import add_login
 from llm_canary.pages.overview import add_overview
 from llm_canary.pages.render import Renderer
@@ -22,6 +23,7 @@ def add_pages(app: FastAPI, services: PageServices) -> Site:
     for add in (add_login, add_overview):
         add(site)
     app.mount("/static", _Static(directory=web / "static"), name="static")
+    app.add_middleware(Compression)
     app.add_middleware(SecurityHeaders)
     return site
 
