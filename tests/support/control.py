@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +11,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import httpx
-import uvicorn
 from argon2 import PasswordHasher
 from fastapi import FastAPI
 from sqlalchemy.engine import Engine
@@ -30,7 +27,7 @@ from llm_canary.pages.visit import COOKIE
 from llm_canary.storage import migrate
 from llm_canary.storage.engine import make_engine
 from tests.support.asgi import AsgiClient
-from tests.support.server import free_port
+from tests.support.served import served
 
 QUICK_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 PASSWORD = "correct horse battery"
@@ -110,19 +107,8 @@ class Web:
     @contextmanager
     def served(self) -> Iterator[str]:
         """Serve the pages on a port of this machine; `url` is where."""
-        port = free_port()
-        config = uvicorn.Config(self.app, port=port, log_level="warning", ws="none")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        while not server.started:
-            time.sleep(0.02)
-        self.url = f"http://127.0.0.1:{port}/"
-        try:
+        with served(self.app) as self.url:
             yield self.url
-        finally:
-            server.should_exit = True
-            thread.join(10)
 
     def _cookies(self) -> dict[str, str]:
         return {} if self.cookie is None else {"cookie": f"{COOKIE}={self.cookie}"}
