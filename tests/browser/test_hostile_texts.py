@@ -39,6 +39,17 @@ class Wire:
 
     def rung(self):
         """Return what has gone off: also after every detail is opened and everything focused or pointed at."""
+        from playwright.sync_api import Error
+
+        try:
+            return self._tried() + self._asked() + self.seen.complaints
+        except Error as error:  # a payload has led the browser elsewhere
+            return [f"left the page: {error.message[:60]}", *self._asked()]
+
+    def _asked(self):
+        return [path for path in self.asked if path == BEACON]
+
+    def _tried(self):
         tab = self.seen.tab
         tab.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
         tab.evaluate(
@@ -46,9 +57,7 @@ class Wire:
             "  each.focus?.(); each.dispatchEvent(new MouseEvent('mouseover', {bubbles: true})); })"
         )
         tab.wait_for_timeout(150)
-        found = list(tab.evaluate("window.__rung"))
-        found += [path for path in self.asked if path == BEACON]
-        return found + self.seen.complaints
+        return list(tab.evaluate("window.__rung"))
 
 
 @pytest.mark.parametrize("path", get_paths())
@@ -58,7 +67,9 @@ def test_nothing_that_users_have_written_runs(browser, hostile, path):
         with watched(browser, hostile.url, hostile.cookie, script=TRIPWIRE) as seen:
             wire = Wire(seen)
             seen.open(url)
-            if found := wire.rung():
+            # A fragment that is opened by itself has no icon, so the browser asks for one.
+            found = [each for each in wire.rung() if "favicon" not in each]
+            if found:
                 rung[url] = found
 
     assert rung == {}

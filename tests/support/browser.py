@@ -66,7 +66,7 @@ class Watched:
     sent_bytes: int = 0
 
     def __post_init__(self) -> None:
-        self.tab.on("console", lambda said: self.complaints.append(f"console: {said.text}"))
+        self.tab.on("console", self._said)
         self.tab.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
         self.tab.on("dialog", self._dialog)
         self.tab.on("request", lambda request: self._asked(request.url))
@@ -99,6 +99,9 @@ class Watched:
             for each in found["violations"]
             for node in each["nodes"]
         ]
+
+    def _said(self, said: Any) -> None:
+        self.complaints.append(f"console: {said.text} ({said.location['url']})")
 
     def _asked(self, url: str) -> None:
         parts = urlsplit(url)
