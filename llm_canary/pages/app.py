@@ -11,6 +11,7 @@ from llm_canary.pages.alerts import add_alerts
 from llm_canary.pages.answers import add_answers
 from llm_canary.pages.calibration import add_calibration
 from llm_canary.pages.charts import add_charts
+from llm_canary.pages.compress import Compression
 from llm_canary.pages.decision import add_decision
 from llm_canary.pages.history import add_history
 from llm_canary.pages.login import add_login
@@ -48,6 +49,7 @@ def add_pages(app: FastAPI, services: PageServices) -> Site:
     for add in _PAGES:
         add(site)
     app.mount("/static", _Static(directory=web / "static"), name="static")
+    app.add_middleware(Compression)
     app.add_middleware(SecurityHeaders)
     return site
 

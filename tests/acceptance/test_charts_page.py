@@ -3,8 +3,6 @@
 import csv
 import hashlib
 import io
-import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import pytest
 from llm_canary.clock import ManualClock
 from tests.acceptance.test_page import LEAST_CONTRAST
 from tests.factories import NOON_S
+from tests.support.browser import chromium_or_skip
 from tests.support.control import Web
 from tests.support.series_world import add_rollout, add_scores, add_traffic, rollouts_of
 
@@ -32,20 +31,8 @@ INK = """(canvas) => {
 
 @pytest.fixture(scope="module")
 def chromium():
-    from tests.conftest import require
-
-    try:
-        from playwright.sync_api import Error, sync_playwright
-    except ImportError:
-        require("playwright is not installed")
-    path = os.environ.get("LLM_CANARY_CHROMIUM") or shutil.which("chromium")
-    with sync_playwright() as playwright:
-        try:
-            browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        except Error as error:
-            require(f"Chromium does not start: {error.message.splitlines()[0]}")
+    with chromium_or_skip() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

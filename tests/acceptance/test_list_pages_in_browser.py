@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.acceptance.test_page import LEAST_CONTRAST
-from tests.support.browser import chromium
+from tests.support.browser import chromium_or_skip
 from tests.support.seeded_pages import pages_of, seeded
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("browser")]
@@ -24,7 +24,7 @@ MOST_BYTES = 150_000
 @pytest.fixture(scope="module")
 def browser(site):
     """After the world, whose judges need the event loop that Playwright takes."""
-    with chromium() as made:
+    with chromium_or_skip() as made:
         yield made
 
 

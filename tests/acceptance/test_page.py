@@ -1,13 +1,12 @@
 """The page in a real browser: nothing refused by its own policy, live, by keyboard, on a phone."""
 
-import os
-import shutil
 from types import SimpleNamespace
 
 import pytest
 
 from llm_canary.clock import ManualClock
 from tests.rollout_views import NOW_S, every_state, rollout
+from tests.support.browser import chromium_or_skip
 from tests.support.control import Web
 from tests.support.rollout_reader import ViewReader
 
@@ -18,20 +17,8 @@ LIVE_MS = 10_000
 
 @pytest.fixture(scope="module")
 def chromium():
-    from tests.conftest import require
-
-    try:
-        from playwright.sync_api import Error, sync_playwright
-    except ImportError:
-        require("playwright is not installed")
-    path = os.environ.get("LLM_CANARY_CHROMIUM") or shutil.which("chromium")
-    with sync_playwright() as playwright:
-        try:
-            browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        except Error as error:
-            require(f"Chromium does not start: {error.message.splitlines()[0]}")
+    with chromium_or_skip() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +11,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import httpx
-import uvicorn
 from argon2 import PasswordHasher
 from fastapi import FastAPI
 from sqlalchemy.engine import Engine
@@ -35,7 +32,7 @@ from llm_canary.storage.repositories.installation import KEY_SECRET, get_or_set
 from llm_canary.storage.repositories.keys import stored_keys
 from tests.support.asgi import AsgiClient
 from tests.support.rollout_reader import ViewReader
-from tests.support.server import free_port
+from tests.support.served import served
 
 QUICK_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 PASSWORD = "correct horse battery"
@@ -118,19 +115,8 @@ class Web:
     @contextmanager
     def served(self) -> Iterator[str]:
         """Serve the pages on a port of this machine; `url` is where."""
-        port = free_port()
-        config = uvicorn.Config(self.app, port=port, log_level="warning", ws="none")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        while not server.started:
-            time.sleep(0.02)
-        self.url = f"http://127.0.0.1:{port}/"
-        try:
+        with served(self.app) as self.url:
             yield self.url
-        finally:
-            server.should_exit = True
-            thread.join(10)
 
     def _stored_keys(self) -> StoredKeys:
         with write_session(self.engine) as session:
