@@ -1,12 +1,9 @@
-"""Finds keys and tokens by how their issuers let them begin.
-
-A text without any of these beginnings costs one look for each, at the speed of memory.
-"""
+"""Finds keys and tokens by how their issuers let them begin."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from llm_canary.privacy.kinds import Find, Kind
 
@@ -51,33 +48,44 @@ _MORE = re.compile(r"[A-Za-z0-9_.~+/=-]*")
 _LONG_CHARS = 200
 _PEM_BEGIN = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _PEM_REST = re.compile(r"[A-Za-z0-9+/=:,.\s\\-]*")
+_PEM = "-----BEGIN "
 _PEM_END = "-----END "
 _PEM_LINE = 80
+BEGINNINGS = (*_FORMS, *_INTRODUCED, _PEM)
 
 
-def credentials(text: str) -> Iterator[Find]:
-    """Yield keys, tokens and private keys."""
-    if "-----BEGIN " in text:
+def credentials(text: str, hints: Collection[str]) -> Iterator[Find]:
+    """Yield keys, tokens and private keys; `hints` are those of `BEGINNINGS` that occur."""
+    if _PEM in hints:
         yield from _private_keys(text)
-    for begin, form in _FORMS.items():
-        position = text.find(begin)
-        while position >= 0:
-            end = position + len(begin)
-            if not position or not _continues(begin, text[position - 1]):
-                match = form.match(text, position)
-                if match is not None:
-                    end = _end(text, position, match.end())
-                    yield Find(position, end, Kind.KEY, text[position:end])
-            position = text.find(begin, end)
-    for begin, form in _INTRODUCED.items():
-        position = text.find(begin)
-        while position >= 0:
-            end = position + len(begin)
+    for begin in hints:
+        if (form := _FORMS.get(begin)) is not None:
+            yield from _tokens(text, begin, form)
+        elif (form := _INTRODUCED.get(begin)) is not None:
+            yield from _introduced(text, begin, form)
+
+
+def _tokens(text: str, begin: str, form: re.Pattern[str]) -> Iterator[Find]:
+    position = text.find(begin)
+    while position >= 0:
+        end = position + len(begin)
+        if not position or not _continues(begin, text[position - 1]):
             match = form.match(text, position)
             if match is not None:
-                end = _end(text, match.start(1), match.end())
-                yield Find(match.start(1), end, Kind.KEY, text[match.start(1) : end])
-            position = text.find(begin, end)
+                end = _end(text, position, match.end())
+                yield Find(position, end, Kind.KEY, text[position:end])
+        position = text.find(begin, end)
+
+
+def _introduced(text: str, begin: str, form: re.Pattern[str]) -> Iterator[Find]:
+    position = text.find(begin)
+    while position >= 0:
+        end = position + len(begin)
+        match = form.match(text, position)
+        if match is not None:
+            end = _end(text, match.start(1), match.end())
+            yield Find(match.start(1), end, Kind.KEY, text[match.start(1) : end])
+        position = text.find(begin, end)
 
 
 def _continues(begin: str, mark: str) -> bool:

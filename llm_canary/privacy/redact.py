@@ -17,12 +17,12 @@ from hashlib import blake2b
 from llm_canary.privacy.addresses import emails, ipv6
 from llm_canary.privacy.credentials import credentials
 from llm_canary.privacy.custom import CustomPatterns
+from llm_canary.privacy.hints import EMAIL, IPV6, NUMBER, hints_of
 from llm_canary.privacy.kinds import Find, Kind, disjoint
 from llm_canary.privacy.numbers import numbers
 
 _PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_]{0,63}_[0-9a-f]{4}\]")
 _NUMBERS = frozenset({Kind.CARD, Kind.IBAN, Kind.IP, Kind.NATIONAL_ID, Kind.PHONE})
-_DIGIT = re.compile(r"\d")
 # What is replaced may uncover what it was a part of; more often than this only on purpose.
 _MAX_PASSES = 6
 
@@ -54,13 +54,16 @@ class Redactor:
         """Replace by one kind of look after the other, each at what the ones before have left."""
         if self._custom:
             text = self._by_patterns(text)
+        hints = hints_of(text)
+        if not hints:
+            return text
         if Kind.KEY in self._kinds:
-            text = self._replaced(text, credentials(text))
-        if Kind.EMAIL in self._kinds and "@" in text:
+            text = self._replaced(text, credentials(text, hints))
+        if Kind.EMAIL in self._kinds and EMAIL in hints:
             text = self._replaced(text, emails(text))
-        if Kind.IP in self._kinds and ":" in text:
+        if Kind.IP in self._kinds and IPV6 in hints:
             text = self._replaced(text, ipv6(text))
-        if self._numbers and _DIGIT.search(text) is not None:
+        if self._numbers and NUMBER in hints:
             text = self._replaced(text, numbers(text, self._numbers))
         return text
 
