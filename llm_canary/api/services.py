@@ -11,6 +11,7 @@ from sqlalchemy.engine import Engine
 from llm_canary.access.audit import Audit
 from llm_canary.access.gate import Gate
 from llm_canary.clock import Clock
+from llm_canary.retention.erase import Eraser
 from llm_canary.review.queue import ReviewQueue
 from llm_canary.rollout.service import RolloutService
 
@@ -22,6 +23,7 @@ class ApiServices:
     engine: Engine
     rollouts: RolloutService
     reviews: ReviewQueue
+    eraser: Eraser
     gate: Gate
     audit: Audit
     clock: Clock

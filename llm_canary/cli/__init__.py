@@ -41,6 +41,7 @@ COMMANDS = {
     "judge": Lazy("llm_canary.cli.judge", "judge", "Find out whether a judge may be trusted."),
     "review": Lazy("llm_canary.cli.review", "review", "Bring human labels in, and out."),
     "dataset": Lazy("llm_canary.cli.dataset", "dataset", "Freeze, convert and draw datasets."),
+    "privacy": Lazy("llm_canary.cli.privacy", "privacy", "Erase what is stored of a user."),
     "db": Lazy("llm_canary.cli.db", "db", "Migrate or examine the database."),
 }
 

@@ -25,12 +25,11 @@ from llm_canary.routing.table import (
     encode,
 )
 from llm_canary.storage.engine import read_session, write_session
-from llm_canary.storage.repositories.installation import get_or_set
+from llm_canary.storage.repositories.installation import UNIT_SECRET, get_or_set
 from llm_canary.storage.repositories.rollouts import RolloutRecord, RolloutRepository
 
 _log = logging.getLogger(__name__)
 TABLE_FILE = "table.json"
-_UNIT_SECRET = "unit_secret"  # noqa: S105 - the name of it
 _PRIVATE = 0o600
 Prices = Callable[[str, str | None], Price | None]  # of a model, as a provider sells it
 
@@ -132,7 +131,7 @@ class Publisher:
         # A table from before the database was made keeps its secret: units keep their hashes.
         seed = known.unit_secret if known and known.unit_secret else secrets.token_hex(32)
         with write_session(self._engine) as session:
-            return get_or_set(session, _UNIT_SECRET, seed)
+            return get_or_set(session, UNIT_SECRET, seed)
 
     def _on_disk(self) -> RoutingTable | None:
         try:

@@ -27,6 +27,7 @@ from llm_canary.clock import Clock, ManualClock
 from llm_canary.pages.app import add_pages
 from llm_canary.pages.services import PageServices
 from llm_canary.pages.visit import COOKIE
+from llm_canary.retention.erase import Eraser
 from llm_canary.storage import migrate
 from llm_canary.storage.engine import make_engine
 from tests.support.asgi import AsgiClient
@@ -41,6 +42,7 @@ def api_services(engine: Engine | None, clock: Clock, **changes: Any) -> ApiServ
         "engine": engine,
         "rollouts": None,
         "reviews": None,
+        "eraser": None if engine is None else Eraser(engine, clock),
         "gate": Gate(engine, clock, tuple),
         "audit": SimpleNamespace(note=lambda *_: None)
         if engine is None

@@ -9,6 +9,14 @@ from sqlmodel import Session, col, select
 from llm_canary.storage.dialect import is_sqlite
 from llm_canary.storage.models.installation import Installation
 
+UNIT_SECRET = "unit_secret"  # noqa: S105 - the name of the secret that keys stored hashes
+
+
+def get_value(session: Session, key: str) -> str | None:
+    """Return the stored value of `key`, None when there is none yet."""
+    query = select(Installation.value).where(col(Installation.key) == key)
+    return session.exec(query).one_or_none()
+
 
 def get_or_set(session: Session, key: str, value: str) -> str:
     """Return the stored value of `key`; store `value` when there is none yet."""
