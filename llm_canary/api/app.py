@@ -8,13 +8,13 @@ from llm_canary import __version__
 from llm_canary.api.errors import add_error_handlers
 from llm_canary.api.limit import BodyLimit
 from llm_canary.api.openapi import ERRORS, describe
-from llm_canary.api.routes import alerts, keys, review_pairs, reviews, rollouts, system
+from llm_canary.api.routes import alerts, keys, privacy, review_pairs, reviews, rollouts, system
 from llm_canary.api.services import ApiServices
 
 __all__ = ["ApiServices", "create_api"]
 
 PREFIX = "/api/v1"
-MODULES = (rollouts, reviews, alerts, system, keys, review_pairs)
+MODULES = (rollouts, reviews, alerts, system, keys, review_pairs, privacy)
 
 
 def create_api(services: ApiServices) -> FastAPI:

@@ -61,6 +61,7 @@ class TelemetryStatus(msgspec.Struct, frozen=True, kw_only=True):
     queued: int
     dropped_full: int
     dropped_error: int
+    texts_dropped: int = 0  # not stored, because too much was waiting to be redacted
     last_error: str | None = None
 
 
@@ -103,3 +104,17 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     inference: InferenceEvent
     outcomes: tuple[OutcomeEvent, ...] = ()
+
+
+class ErasureView(msgspec.Struct, frozen=True, kw_only=True):
+    """What an erasure has found, or would find; `id` is None for a look without erasing."""
+
+    id: str | None
+    kind: str  # user, request, before
+    state: str  # preview, running, settling (it looks again a day later), done
+    inferences: int
+    comments: int
+    texts: int | None = None  # None: they are not counted while they are erased
+    requested_at_s: float | None = None
+    requested_by: str | None = None
+    done_at_s: float | None = None

@@ -13,6 +13,7 @@ from llm_canary.access.gate import Gate
 from llm_canary.access.keys import ApiKeys
 from llm_canary.clock import Clock
 from llm_canary.config.load import LoadedConfig
+from llm_canary.retention.erase import Eraser
 from llm_canary.review.queue import ReviewQueue
 from llm_canary.rollout.service import RolloutService
 
@@ -24,6 +25,7 @@ class ApiServices:
     engine: Engine
     rollouts: RolloutService
     reviews: ReviewQueue
+    eraser: Eraser
     gate: Gate
     keys: ApiKeys
     audit: Audit

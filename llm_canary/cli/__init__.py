@@ -43,6 +43,7 @@ COMMANDS = {
     "dataset": Lazy("llm_canary.cli.dataset", "dataset", "Freeze, convert and draw datasets."),
     "accounts": Lazy("llm_canary.cli.accounts", "accounts", "Say who may log in to the pages."),
     "keys": Lazy("llm_canary.cli.keys", "keys", "Make, rotate and revoke API keys."),
+    "privacy": Lazy("llm_canary.cli.privacy", "privacy", "Erase what is stored of a user."),
     "db": Lazy("llm_canary.cli.db", "db", "Migrate or examine the database."),
 }
 

@@ -43,6 +43,10 @@ class ControlClient:
         """Return the JSON answer of POST /api/v1/<path>."""
         return self._call("POST", path, body=body)
 
+    def delete(self, *path: str, params: dict[str, str | int]) -> Any:  # noqa: ANN401
+        """Return the JSON answer of DELETE /api/v1/<path>."""
+        return self._call("DELETE", path, params=params)
+
     def _call(
         self,
         method: str,

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
+from llm_canary.config.content_entry import ContentEntry
 from llm_canary.config.upstream_entries import UpstreamEntry
 from llm_canary.config.values import (
     Duration,
@@ -27,7 +28,7 @@ from llm_canary.config.web_entries import KeyEntry, WebEntry
 from llm_canary.decision.plan import MetricKind
 from llm_canary.documents.entry import Entry, expected
 from llm_canary.metrics.spec import Missing
-from llm_canary.routing.table import Anonymous, ContentStore, OnDisconnect
+from llm_canary.routing.table import Anonymous, OnDisconnect
 
 DEFAULT_UNIT = (
     "header:x-canary-user",
@@ -58,17 +59,6 @@ class VariantEntry(Entry):
     )
     params: Annotated[dict[str, Any], BeforeValidator(_params)] = Field(
         default={}, description="body fields that override the client's"
-    )
-
-
-class ContentEntry(Entry):
-    """What is kept of prompts and answers."""
-
-    store: Annotated[ContentStore, Field(strict=False)] = Field(
-        default=ContentStore.NONE, description="`none`, `hash`, `redacted` or `full`"
-    )
-    retain_days: int | None = Field(
-        default=None, ge=1, le=3650, description="days that stored text is kept"
     )
 
 

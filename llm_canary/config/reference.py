@@ -31,6 +31,7 @@ _PLACES = {
     "RouteEntry": "`routes.NAME`",
     "VariantEntry": "`routes.NAME.control`, `rollouts.NAME.canary`",
     "ContentEntry": "`routes.NAME.content`",
+    "RedactEntry": "`routes.NAME.content.redact`",
     "RolloutEntry": "`rollouts.NAME`",
     "RangeEntry": "`rollouts.NAME.eligible.SEGMENT`",
     "GateEntry": "`….gates.METRIC`",

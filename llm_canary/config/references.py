@@ -26,7 +26,7 @@ from llm_canary.metrics.builtin import BUILT_IN
 from llm_canary.metrics.graded import NET_BENEFIT, RUBRIC
 from llm_canary.metrics.spec import Declared, Missing
 from llm_canary.routing.segment import HEADER_PREFIX
-from llm_canary.routing.table import ContentStore, KeyRef, Route, Upstream, Variant
+from llm_canary.routing.table import ContentStore, KeyRef, Redaction, Route, Upstream, Variant
 from llm_canary.rubric.keep import keep
 from llm_canary.rubric.load import LoadedRubric, find_rubric, load_rubric
 
@@ -155,17 +155,22 @@ class _Resolver:
             path: KeyPath = ("routes", name)
             for index, rubric in enumerate(entry.rubrics):
                 self._rubric((*path, "rubrics", index), rubric)
-            if entry.content.retain_days is not None:
-                self.out.warnings.append(
-                    f"routes.{name}.content.retain_days: nothing deletes text in this release"
+            segments = entry.segments | self._implied_segments(name, entry.segments)
+            for index, segment in enumerate(entry.content.hash_segments):
+                self._refers(
+                    (*path, "content", "hash_segments", index), segment, segments, "segment"
                 )
             self.out.routes[name] = Route(
                 name=name,
                 control=self._variant((*path, "control"), entry.control),
                 unit=tuple(entry.unit),
                 anonymous=entry.anonymous,
-                segments=entry.segments | self._implied_segments(name, entry.segments),
+                segments=segments,
                 content=entry.content.store,
+                redact=Redaction(
+                    kinds=tuple(entry.content.redact.kinds), patterns=entry.content.redact.patterns
+                ),
+                hash_segments=tuple(entry.content.hash_segments),
                 on_disconnect=entry.on_disconnect,
             )
 

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from llm_canary.config import secrets
 from llm_canary.decision.plan import Margin, MarginUnit
 from llm_canary.documents.entry import expected, pattern
+from llm_canary.privacy.custom import MAX_PATTERN_CHARS, problem_of
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?(ms|s|m|h|d|w)")
@@ -24,6 +25,7 @@ _METRIC_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}(:[A-Za-z0-9][A-Za-z0-9._-]{0,63
 _SOURCE = re.compile(r"header:[A-Za-z0-9-]{1,64}|body:[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){0,7}")
 _API_VERSION = re.compile(r"20\d\d-[01]\d-[0-3]\d(-preview)?")
 _SEGMENT = re.compile(r"header:[A-Za-z0-9-]{1,64}|detect|first_message|derive")
+_PATTERN_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
 def seconds_of(value: object) -> float | None:
@@ -93,6 +95,14 @@ def _reference(value: object) -> str:
     raise PydanticCustomError("secret", "", {"expected": f"a reference: {secrets.FORMS}", "do": do})
 
 
+def _pattern(value: object) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_PATTERN_CHARS:
+        raise expected(f"a pattern of 1 to {MAX_PATTERN_CHARS} characters")
+    if (problem := problem_of(value)) is not None:
+        raise expected("a pattern in RE2's syntax", do=problem)
+    return value
+
+
 def _margin_text(margin: Margin) -> str:
     return f"{margin.value!r} {margin.unit}"
 
@@ -120,6 +130,10 @@ PromptName = Annotated[
     str, pattern(_PROMPT_NAME, "a name such as support/v12, which is the file support/v12.md")
 ]
 MetricName = Annotated[str, pattern(_METRIC_NAME, "a metric such as error_rate or rubric:helpful")]
+PatternName = Annotated[
+    str, pattern(_PATTERN_NAME, "lower-case letters, digits and '_', at most 32, first a letter")
+]
+PatternText = Annotated[str, BeforeValidator(_pattern), _documented("pattern")]
 ApiVersion = Annotated[
     str, pattern(_API_VERSION, "a version of Azure's API such as '2024-10-21', with its quotes")
 ]

@@ -1,31 +1,29 @@
 """What of prompts and answers is kept: nothing, a hash, a redacted copy, or all.
 
-Runs in the telemetry thread, before anything reaches the disk.
+Runs in the telemetry thread, before anything reaches the disk. A redacted request stays JSON:
+each text in it is read as what it means, for an escape or a tool's arguments may hide an address.
 """
 
 from __future__ import annotations
 
 import re
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import msgspec
+
+from llm_canary.privacy.redact import Redactor
 from llm_canary.routing.table import ContentStore
 
 MAX_KEPT_CHARS = 256 * 1024
-
-_EMAIL = re.compile(r"[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[A-Za-z]{2,24}")
-_KEY = re.compile(
-    r"\b(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16,}"  # OpenAI, Anthropic, Stripe
-    r"|\b(?:ghp|gho|ghs|github_pat|glpat|xox[abprs])[-_][A-Za-z0-9_-]{16,}"
-    r"|\bAKIA[0-9A-Z]{16}\b"
-    r"|\bAIza[0-9A-Za-z_-]{30,}"
-    r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}"  # JSON web token
-    r"|-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----"
-)
-_CARD = re.compile(r"(?<![\d.])\d(?:[ -]?\d){12,18}(?!\.?\d)")
-_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b")
-_PHONE = re.compile(r"(?<![\w.])(?:\+|00)?\(?\d{1,4}\)?(?:[ ./-]?\(?\d{2,5}\)?){2,5}(?!\.?\w)")
-_PHONE_DIGITS = range(9, 16)  # E.164 allows 15
+MEDIA = "[MEDIA]"  # an image, a recording or a file, in which nothing can be found
+_MAX_DEPTH = 64
+_LEAST_DIGITS = 10**6
+_LAST_WORD_CHARS = 256
+_NUMBER_MARKS = "0123456789 ()+-./"
+_DATA_URL = re.compile(r"data:[\w.+/;=-]{0,100}[;,]", re.IGNORECASE)
+_LEAST_BASE64 = 1024
+_BASE64 = re.compile(r"[A-Za-z0-9+/_=\r\n-]+")
 
 
 class Kept(NamedTuple):
@@ -39,41 +37,97 @@ class Kept(NamedTuple):
 NOTHING = Kept(None, None, None)
 
 
-def keep(policy: ContentStore, request: bytes, response: str, secret: bytes) -> Kept:
-    """Return what `policy` lets be stored."""
-    if policy is ContentStore.NONE:
+def keep(
+    policy: ContentStore, request: bytes, response: str, secret: bytes, redactor: Redactor | None
+) -> Kept:
+    """Return what `policy` lets be stored; without a redactor nothing is kept redacted."""
+    if policy is ContentStore.NONE or (policy is ContentStore.REDACTED and redactor is None):
         return NOTHING
     digest = blake2b(digest_size=16, key=secret)
     digest.update(request + b"\0" + response.encode(errors="surrogatepass"))
     content_hash = digest.hexdigest()
     if policy is ContentStore.HASH:
         return Kept(content_hash, None, None)
+    if policy is ContentStore.REDACTED and redactor is not None:
+        return Kept(content_hash, _request(request, redactor), _answer(response, redactor))
     prompt = request[: 4 * MAX_KEPT_CHARS].decode(errors="replace")[:MAX_KEPT_CHARS]
-    answer = response[:MAX_KEPT_CHARS]
-    if policy is ContentStore.REDACTED:
-        prompt, answer = redact(prompt), redact(answer)
-    return Kept(content_hash, prompt, answer)
+    return Kept(content_hash, prompt, response[:MAX_KEPT_CHARS])
 
 
-def redact(text: str) -> str:
-    """Replace what looks like an e-mail address, key, card, account or phone number.
-
-    This finds forms, not meaning: names and addresses stay. Keep nothing where that is not enough.
-    """
-    text = _KEY.sub("[key]", text)
-    text = _EMAIL.sub("[email]", text)
-    text = _IBAN.sub("[account]", text)
-    text = _CARD.sub(lambda match: "[card]" if _is_card(match[0]) else match[0], text)
-    return _PHONE.sub(lambda match: "[phone]" if _is_phone(match[0]) else match[0], text)
+def _request(request: bytes, redactor: Redactor) -> str | None:
+    """Return a request redacted; None where it cannot be read, so that nothing can be found."""
+    try:
+        return _Document(redactor).json(request)
+    except (ValueError, RecursionError):
+        return None
 
 
-def _is_phone(text: str) -> bool:
-    digits = sum(character.isdigit() for character in text)
-    return digits in _PHONE_DIGITS and (len(text) > digits or text.startswith("0"))
+def _answer(response: str, redactor: Redactor) -> str:
+    """Return an answer redacted; several of them, and tool calls, are JSON."""
+    return _Document(redactor).text(response)
 
 
-def _is_card(text: str) -> bool:
-    """Check the Luhn digit, which order numbers and timestamps rarely satisfy."""
-    digits = [int(character) for character in text if character.isdigit()]
-    doubled = [digit * 2 - 9 if digit > 4 else digit * 2 for digit in digits[-2::-2]]
-    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+class _Document:
+    """Redacts a document's texts until as much is kept as may be."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._room = MAX_KEPT_CHARS
+
+    def json(self, data: bytes) -> str:
+        """Return JSON redacted; raise ValueError or RecursionError where it cannot be read."""
+        value = msgspec.json.decode(data)
+        return msgspec.json.encode(self._value(value, 0)).decode()
+
+    def text(self, text: str, depth: int = 0) -> str:
+        """Return a text redacted, JSON in it as JSON; what has no room is cut."""
+        if _is_media(text):
+            return MEDIA
+        if text[:1] in {"{", "["} and (nested := self._nested(text, depth)) is not None:
+            return nested
+        whole = _cut(text, self._room)
+        self._room = max(0, self._room - len(whole))
+        return self._redactor.redact(whole)
+
+    def _nested(self, text: str, depth: int) -> str | None:
+        try:
+            value = msgspec.json.decode(text)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(value, dict | list):
+            return None
+        redacted = self._value(value, depth + 1)
+        # As it was written, as long as nothing is found.
+        return text if redacted == value else msgspec.json.encode(redacted).decode()
+
+    def _value(self, value: Any, depth: int) -> Any:  # noqa: ANN401 - JSON
+        if depth > _MAX_DEPTH:
+            return None
+        if isinstance(value, str):
+            return self.text(value, depth)
+        if isinstance(value, dict):
+            return {
+                self._redactor.redact(name[:_LAST_WORD_CHARS]): self._value(each, depth + 1)
+                for name, each in value.items()
+            }
+        if isinstance(value, list):
+            return [self._value(each, depth + 1) for each in value]
+        if isinstance(value, int | float) and abs(value) >= _LEAST_DIGITS:
+            text = str(value)
+            return value if (redacted := self._redactor.redact(text)) == text else redacted
+        return value
+
+
+def _is_media(text: str) -> bool:
+    if text[:5].lower() == "data:" and _DATA_URL.match(text) is not None:
+        return True
+    return len(text) >= _LEAST_BASE64 and _BASE64.fullmatch(text) is not None
+
+
+def _cut(text: str, room: int) -> str:
+    """Return the beginning of `text`, without the word or number in which the cut would lie."""
+    if len(text) <= room:
+        return text
+    kept = text[:room]
+    place = max(kept.rfind(mark, max(0, room - _LAST_WORD_CHARS)) for mark in " \n\t,;")
+    return kept[: max(place, 0) or max(0, room - _LAST_WORD_CHARS)].rstrip(_NUMBER_MARKS)

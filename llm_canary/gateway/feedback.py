@@ -10,10 +10,12 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 import orjson
+from msgspec.structs import replace
 
 from llm_canary.errors import InvalidRequest, NotReady
 from llm_canary.gateway.access import authenticate
@@ -26,13 +28,13 @@ from llm_canary.gateway.asgi import (
     read_body,
     send_json,
 )
-from llm_canary.gateway.content import redact
 from llm_canary.gateway.keys import Caller
 from llm_canary.gateway.snapshot import Snapshot
 from llm_canary.gateway.state import GatewayState
 from llm_canary.ids import uuid7
+from llm_canary.privacy.redact import Redactor
 from llm_canary.routing.bucket import unit_hash
-from llm_canary.telemetry.events import Event, OutcomeEvent, TargetKind
+from llm_canary.telemetry.events import OutcomeEvent, TargetKind
 
 THUMBS = "thumbs"
 MAX_FEEDBACK_BYTES = 64 * 1024
@@ -162,7 +164,7 @@ async def serve_feedback(state: GatewayState, scope: Scope, receive: Receive, se
         fields.setdefault("idempotency_key", key.decode("latin-1"))
     reader = _Reader(fields, "", state.clock.now_s())
     event = _event(reader, snapshot, caller, revokes=scope["method"] == "DELETE")
-    _accept(state, [event])
+    _accept(state, snapshot, [event])
     await send_json(send, 202, {"object": "feedback", "id": event.id, "status": "accepted"})
 
 
@@ -183,7 +185,7 @@ async def serve_outcomes(state: GatewayState, scope: Scope, receive: Receive, se
         where = f"[{index}]."
         reader = _Reader(_object(item, where), where, now_s)
         events.append(_event(reader, snapshot, caller, revokes=False))
-    _accept(state, events)
+    _accept(state, snapshot, events)
     await send_json(send, 202, {"object": "outcomes", "accepted": len(events)})
 
 
@@ -207,21 +209,45 @@ def _event(reader: _Reader, snapshot: Snapshot, caller: Caller, *, revokes: bool
         value=None if revokes else reader.value(metric),
         at_s=reader.now_s,
         occurred_at_s=reader.occurred_at_s(),
-        comment=redact(comment) if comment is not None else None,
+        comment=comment if snapshot.keeps_comments else None,
         idempotency_key=reader.text("idempotency_key"),
         key_name=caller.name,
         for_any_key=caller.name is not None and caller.reads_all,
     )
 
 
-def _accept(state: GatewayState, events: list[OutcomeEvent]) -> None:
-    accepted: list[Event] = [event for event in events if state.record(event)]
+def _accept(state: GatewayState, snapshot: Snapshot, events: list[OutcomeEvent]) -> None:
+    accepted = [event for event in events if _record(state, snapshot.redactor, event)]
     if len(accepted) < len(events):
         raise NotReady(
             f"only {len(accepted)} of {len(events)} could be queued; send all again in a moment, "
             "with an idempotency_key each",
             code="overloaded",
         )
+
+
+def _record(state: GatewayState, redactor: Redactor | None, event: OutcomeEvent) -> bool:
+    """Hand an outcome to telemetry; its text is redacted there, where nobody waits for it."""
+    label = event.value if isinstance(event.value, str) else ""
+    if event.comment is None and not label:
+        return state.record(event)
+    return state.record(
+        partial(_redacted, redactor, event),
+        weight_bytes=len(event.comment or "") + len(label),
+        without_text=partial(_redacted, redactor, replace(event, comment=None)),
+    )
+
+
+def _redacted(redactor: Redactor | None, event: OutcomeEvent) -> OutcomeEvent:
+    """Return the outcome with its texts redacted, without them where that is not possible."""
+    comment, value = event.comment, event.value
+    if redactor is None:
+        return replace(event, comment=None, value=None if isinstance(value, str) else value)
+    return replace(
+        event,
+        comment=redactor.redact(comment) if comment is not None else None,
+        value=redactor.redact(value) if isinstance(value, str) else value,
+    )
 
 
 def _items(body: bytes) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import blake2b
 from typing import Any
 
@@ -14,15 +15,16 @@ from llm_canary.gateway.token_rates import TokenRates
 from llm_canary.gateway.usage import usage_of
 from llm_canary.gateway.validity import asks_for_json, is_valid
 from llm_canary.pricing import Usage, cost_nanousd, uncached_cost_nanousd
-from llm_canary.routing.assign import header_text
-from llm_canary.routing.bucket import unit_hash
+from llm_canary.routing.assign import CONVERSATION, header_text
+from llm_canary.routing.bucket import hidden_value, unit_hash
 from llm_canary.routing.table import ContentStore, Price
 from llm_canary.telemetry.events import InferenceEvent, Terminal, UsageSource
 
 _MAX_LABEL_CHARS = 256
+_WORD = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
-def event_of(exchange: Exchange, rates: TokenRates) -> InferenceEvent:
+def event_of(exchange: Exchange, rates: TokenRates, *, keeps_text: bool = True) -> InferenceEvent:
     """Return the event of `exchange`; `rates` estimate the tokens that nobody reported."""
     finished = exchange.finished if exchange.finished is not None else exchange.started
     fields: dict[str, Any] = {
@@ -58,7 +60,8 @@ def event_of(exchange: Exchange, rates: TokenRates) -> InferenceEvent:
             fields["schema_expected"] = asks_for_json(expected)
             _note_request(fields, exchange, request, snapshot)
             _note_assignment(fields, exchange, snapshot)
-            _note_content(fields, exchange, request, facts)
+            if keeps_text:
+                _note_content(fields, exchange, request, facts)
             if facts is not None:
                 _note_answer(fields, exchange, facts, expected)
                 _note_usage(fields, exchange, request, facts, rates)
@@ -106,7 +109,9 @@ def _note_assignment(fields: dict[str, Any], exchange: Exchange, snapshot: Snaps
         fields["reason"] = assignment.reason.value
         fields["eligible"] = assignment.eligible and not exchange.no_log
         fields["unit_source"] = assignment.unit_source
-        if assignment.unit is not None:
+        # A conversation's unit is a hash of its opening messages.
+        is_content = assignment.unit_source == CONVERSATION
+        if assignment.unit is not None and not (exchange.no_log and is_content):
             fields["unit_hash"] = unit_hash(snapshot.secret, assignment.unit)
     if variant is not None:
         fields["served"] = variant.role.value
@@ -116,11 +121,14 @@ def _note_assignment(fields: dict[str, Any], exchange: Exchange, snapshot: Snaps
 
 def _segments(exchange: Exchange, route: CompiledRoute) -> dict[str, str]:
     read = exchange.first_user_text()
+    hidden = route.route.hash_segments
+    secret = exchange.snapshot.secret if exchange.snapshot is not None else b""
     values = {}
     for segment in (*route.segments, *route.eligible_segments):
         value = segment.value(exchange.headers, exchange.at_s, read)
         if value is not None:
-            values[segment.name] = value
+            is_hidden = segment.name in hidden
+            values[segment.name] = hidden_value(secret, segment.name, value) if is_hidden else value
     return values
 
 
@@ -131,7 +139,7 @@ def _note_answer(
     fields["response_id"] = _label(facts.response_id)
     fields["reported_model"] = _label(facts.model)
     reasons = (choice.finish_reason for choice in choices if choice.finish_reason)
-    fields["finish_reason"] = _label(next(reasons, None))
+    fields["finish_reason"] = _word(next(reasons, None))
     if exchange.terminal is not Terminal.COMPLETED:
         return  # of half an answer it cannot be said what it would have been
     if not facts.has_text:
@@ -192,7 +200,7 @@ def _note_usage(
     fields["cached_tokens"] = usage.cached
     fields["cache_write_tokens"] = usage.cache_write
     fields["reasoning_tokens"] = usage.reasoning
-    fields["service_tier"] = _label(facts.service_tier)
+    fields["service_tier"] = _word(facts.service_tier)
     price = _price(exchange)
     if price is not None:
         tier = facts.service_tier or _asked_tier(exchange, request)
@@ -239,12 +247,17 @@ def _note_content(
     if policy is ContentStore.NONE:
         return
     text = facts.text if facts is not None else ""
-    kept = keep(policy, request.content(), text, snapshot.secret)
+    kept = keep(policy, request.content(), text, snapshot.secret, route.redactor)
     fields["content_hash"], fields["request_text"], fields["response_text"] = kept
 
 
 def _label(text: str | None) -> str | None:
     return text[:_MAX_LABEL_CHARS] if text is not None else None
+
+
+def _word(text: str | None) -> str | None:
+    """Return a provider's word for a state; one that is no word may be somebody's text."""
+    return text if text is None or _WORD.fullmatch(text) else "other"
 
 
 def _milliseconds(start: float, end: float | None) -> float | None:

@@ -114,7 +114,11 @@ def _record(state: GatewayState, exchange: Exchange) -> None:
     if exchange.is_quick_to_record:
         state.record(make())
     else:
-        state.record(make, weight_bytes=exchange.weight_bytes)
+        state.record(
+            make,
+            weight_bytes=exchange.weight_bytes,
+            without_text=partial(make, keeps_text=False),
+        )
 
 
 def _remember(state: GatewayState, exchange: Exchange) -> None:

@@ -16,6 +16,7 @@ from llm_canary.config.secrets import resolve
 from llm_canary.errors import ConfigError, InvalidRequest, UpstreamUnavailable
 from llm_canary.gateway.asgi import Headers
 from llm_canary.gateway.keys import GatewayKeys
+from llm_canary.privacy.redact import Redactor
 from llm_canary.providers.openai_wire import OpenAiWire
 from llm_canary.providers.wire import Answer, Outbound, Wire
 from llm_canary.routing.assign import Source, SplitRule, parse_source
@@ -25,6 +26,7 @@ from llm_canary.routing.table import (
     ContentStore,
     Path,
     PromptVariable,
+    Redaction,
     Role,
     Route,
     RoutingTable,
@@ -79,6 +81,7 @@ class CompiledRoute:
     variants: dict[Role, CompiledVariant]
     pins: dict[str, Role]
     is_quick_to_record: bool  # no text has to be looked into
+    redactor: Redactor | None  # None: its patterns cannot be used, so nothing is kept redacted
 
 
 def _filled(
@@ -136,6 +139,13 @@ class Snapshot:
         self.routes = {name: self._compile(route) for name, route in table.routes.items()}
         self.max_body_bytes = table.max_body_bytes
         self.key_of = GatewayKeys(table).find
+        self.redactor = self._redactor_of_all()
+        # What an outcome is about is not known when it comes: without a route that keeps text
+        # there is none to whose answers a comment could belong.
+        self.keeps_comments = any(
+            route.content in (ContentStore.REDACTED, ContentStore.FULL)
+            for route in table.routes.values()
+        )
 
     def _compile(self, route: Route) -> CompiledRoute:
         variants = {Role.CONTROL: self._variant(route, Role.CONTROL, route.control)}
@@ -162,7 +172,22 @@ class Snapshot:
             is_quick_to_record=route.content is ContentStore.NONE
             and "response_format" not in route.control.params
             and "detect" not in route.segments.values(),
+            redactor=self._redactor(route.name, route.redact),
         )
+
+    def _redactor(self, name: str, redaction: Redaction) -> Redactor | None:
+        try:
+            return Redactor(self.secret, redaction.kinds, redaction.patterns)
+        except ConfigError as error:
+            _log.warning("the patterns of %r cannot be used: %s", name, error.message)
+            return None
+
+    def _redactor_of_all(self) -> Redactor | None:
+        """Return the redactor of outcomes, which may be about any route."""
+        patterns: dict[str, str] = {}
+        for route in self.table.routes.values():
+            patterns |= route.redact.patterns
+        return self._redactor("routes", Redaction(patterns=patterns))
 
     def _variant(self, route: Route, role: Role, variant: Variant) -> CompiledVariant:
         split = route.split

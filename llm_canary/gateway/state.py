@@ -50,6 +50,7 @@ class GatewayState:
         self.breakers = Breakers()
         self.retries: RetryMemory[Kept] = RetryMemory()
         self.token_rates = TokenRates()
+        self.texts_dropped = 0  # not stored: too much was waiting to be redacted
         self._draining = 0
         self.snapshot: Snapshot | None = None
         self._writer = writer
@@ -103,16 +104,24 @@ class GatewayState:
         """Count one such answer less."""
         self._draining -= 1
 
-    def record(self, event: Event | Callable[[], Event], *, weight_bytes: int = 0) -> bool:
+    def record(
+        self,
+        event: Event | Callable[[], Event],
+        *,
+        weight_bytes: int = 0,
+        without_text: Callable[[], Event] | None = None,
+    ) -> bool:
         """Hand an event to telemetry; False = dropped.
 
-        `weight_bytes` is what a callable keeps in memory until it has run. Over the limit it runs
-        here, which is slow but bounded.
+        `weight_bytes` is what a callable keeps in memory until it has run. Over the limit
+        `without_text` runs here instead: a text that nobody has time to redact is not stored.
         """
         if not callable(event):
             return self._writer.put(event)
         if self._bytes_handed_over - self._bytes_done > _MAX_PENDING_BYTES:
-            return self._writer.put(event())
+            if without_text is not None:
+                self.texts_dropped += 1
+            return self._writer.put((without_text or event)())
 
         def make() -> Event:
             try:

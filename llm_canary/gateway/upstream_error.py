@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,7 @@ _FORWARDED = frozenset(
 )
 _FORWARDED_PREFIX = b"x-ratelimit-"
 _BOM = b"\xef\xbb\xbf"
-_MAX_CODE_CHARS = 64
+_CODE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")  # it is recorded; anything else may quote a prompt
 _MAX_TEXT_CHARS = 300
 
 
@@ -129,4 +130,5 @@ def readable_error(value: object) -> str:
 
 def _code(error: dict[str, Any], status: int) -> str:
     code = error.get("code") or error.get("type")
-    return code[:_MAX_CODE_CHARS] if isinstance(code, str) else f"upstream_{status}"
+    is_word = isinstance(code, str) and _CODE.fullmatch(code) is not None
+    return str(code) if is_word else f"upstream_{status}"

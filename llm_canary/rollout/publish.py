@@ -27,13 +27,12 @@ from llm_canary.routing.table import (
     encode,
 )
 from llm_canary.storage.engine import read_session, write_session
-from llm_canary.storage.repositories.installation import KEY_SECRET, get_or_set
+from llm_canary.storage.repositories.installation import KEY_SECRET, UNIT_SECRET, get_or_set
 from llm_canary.storage.repositories.keys import stored_keys
 from llm_canary.storage.repositories.rollouts import RolloutRecord, RolloutRepository
 
 _log = logging.getLogger(__name__)
 TABLE_FILE = "table.json"
-_UNIT_SECRET = "unit_secret"  # noqa: S105 - the name of it
 _PRIVATE = 0o600
 _ENDED_KEYS_S = 30 * 86_400.0  # so long a key that has ended is told so, and not only refused
 Prices = Callable[[str, str | None], Price | None]  # of a model, as a provider sells it
@@ -157,7 +156,7 @@ class Publisher:
         # A table from before the database was made keeps its secret: units keep their hashes.
         seed = known.unit_secret if known and known.unit_secret else secrets.token_hex(32)
         with write_session(self._engine) as session:
-            return get_or_set(session, _UNIT_SECRET, seed)
+            return get_or_set(session, UNIT_SECRET, seed)
 
     def _key_secret(self) -> str:
         if self._last is not None:

@@ -31,6 +31,11 @@ def unit_hash(secret: bytes, unit: str) -> str:
     return blake2b(text, digest_size=16, key=secret).hexdigest()
 
 
+def hidden_value(secret: bytes, segment: str, value: str) -> str:
+    """Return what is stored instead of a segment's value: equal values stay equal."""
+    return "h-" + unit_hash(secret, f"{segment}\0{value}")[:12]
+
+
 def canary_buckets(share: float) -> int:
     """Return how many buckets, counted from 0, belong to the canary at `share`."""
     return round(share * BUCKETS)

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from llm_canary.auth import AccessRole
+from llm_canary.privacy.kinds import Kind
 
 BUCKETS = 1_000_000
 TABLE_FORMAT = 1
@@ -137,6 +138,13 @@ class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     eligible: dict[str, Any] = {}  # segment -> allowed values, or {"min": x, "max": y}
 
 
+class Redaction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is looked for in texts before they are stored."""
+
+    kinds: tuple[Kind, ...] = tuple(Kind)
+    patterns: dict[str, str] = {}  # name -> RE2
+
+
 class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What apps send as `model`."""
 
@@ -146,6 +154,8 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     anonymous: Anonymous = Anonymous.CONVERSATION
     segments: dict[str, str] = {}  # name -> "header:..." | "detect" | "first_message" | "derive"
     content: ContentStore = ContentStore.NONE
+    redact: Redaction = Redaction()
+    hash_segments: tuple[str, ...] = ()  # stored as a keyed hash only
     on_disconnect: OnDisconnect = OnDisconnect.CANCEL
     split: Split | None = None
 

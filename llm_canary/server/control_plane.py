@@ -28,6 +28,8 @@ from llm_canary.jobs.loops import Loop
 from llm_canary.pages.app import add_pages
 from llm_canary.pages.services import PageServices
 from llm_canary.providers.price_list import lookup
+from llm_canary.retention.erase import Eraser
+from llm_canary.retention.expire import Expirer, Terms
 from llm_canary.review.queue import ReviewQueue
 from llm_canary.rollout.analysis import NO_LOSS, Loss
 from llm_canary.rollout.controller import Controller
@@ -82,6 +84,8 @@ class ControlPlane:
             price_lookup=lookup,
         )
         self._drain = Drain(self._data_dir / "spool", SqlBatchSink(self._engine))
+        self._eraser = Eraser(self._engine, clock)
+        self._expirer = Expirer(self._engine, clock, self._terms)
         self._loops = [
             self._loop("drain", self._drain_step, interval_s=0.1),
             self._loop("score", self._score_step, interval_s=0.25),
@@ -89,6 +93,7 @@ class ControlPlane:
             self._loop("rollups", self._rollup_step, interval_s=2.0),
             self._loop("publish", self._publisher.publish, interval_s=0.25),
             self._loop("forget", self._forget_step, interval_s=60.0),
+            self._loop("retain", self._retain_step, interval_s=30.0),
             Loop("config", self._config_step, interval_s=0.5, clock=clock),
         ]
         self._workers = (
@@ -123,6 +128,7 @@ class ControlPlane:
                 engine=self._engine,
                 rollouts=self._service,
                 reviews=reviews,
+                eraser=self._eraser,
                 gate=gate,
                 keys=keys,
                 audit=Audit(self._engine, clock, via="api"),
@@ -230,6 +236,19 @@ class ControlPlane:
             self._prune_after_s = now_s + _PRUNE_EVERY_S
         return rollup_upkeep.count_thumbs(self._engine, now_s) >= rollup_upkeep.LIMIT
 
+    def _retain_step(self) -> bool:
+        if not self._controller.is_leader:
+            return False
+        # Both, also where one has much to do.
+        is_erasing, is_expiring = self._eraser.step(), self._expirer.step()
+        return is_erasing or is_expiring
+
+    def _terms(self) -> dict[str, Terms]:
+        return {
+            name: Terms(entry.content.retain_days, entry.content.rows_days)
+            for name, entry in self._config.file.routes.items()
+        }
+
     def _decide_step(self) -> bool:
         self._controller.tick()
         return False
@@ -267,12 +286,17 @@ class ControlPlane:
         stats = self._data_plane.writer.stats
         return Loss(stats.accepted, stats.dropped_full + stats.dropped_error)
 
+    def _telemetry(self) -> dict[str, Any] | None:
+        if self._data_plane is None:
+            return None
+        stats = msgspec.structs.asdict(self._data_plane.writer.stats)
+        return stats | {"texts_dropped": self._data_plane.state.texts_dropped}
+
     def _status(self) -> dict[str, Any]:
-        writer = None if self._data_plane is None else self._data_plane.writer.stats
         return {
             "config_hash": self._config.hash,
             "config_problem": self._config_problem,
-            "telemetry": None if writer is None else msgspec.structs.asdict(writer),
+            "telemetry": self._telemetry(),
             "drain": msgspec.structs.asdict(self._drain.stats),
             "loops": [
                 asdict(status)

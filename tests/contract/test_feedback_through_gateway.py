@@ -1,9 +1,13 @@
 """What apps say later about an answer: accepted at once, checked, and turned into events."""
 
+import re
+
 import pytest
 from raw_client import call
 
+from llm_canary.gateway import state
 from llm_canary.routing.bucket import unit_hash
+from llm_canary.routing.table import ContentStore
 
 OURS = "0" * 31 + "a"
 
@@ -79,12 +83,34 @@ def test_put_replaces_and_delete_revokes(gateway):
 
 
 def test_comments_are_redacted_and_keys_of_idempotency_kept(gateway):
+    gateway.change(route={"content": ContentStore.REDACTED})
     body = {"request_id": OURS, "value": 1, "comment": "mail me: jo@x.example"}
+    send(gateway, body, headers={"idempotency-key": "k-1"})
 
-    send(gateway, body, headers={"idempotency-key": "k1"})
+    assert gateway.event().idempotency_key == "k-1"
+    assert re.fullmatch(r"mail me: \[EMAIL_[0-9a-f]{4}\]", gateway.event().comment)
 
-    assert gateway.event().comment == "mail me: [email]"
-    assert gateway.event().idempotency_key == "k1"
+
+def test_a_comment_is_not_kept_where_no_route_keeps_text(gateway):
+    send(gateway, {"request_id": OURS, "value": 1, "comment": "so slow"})
+
+    assert gateway.event().comment is None
+
+
+def test_a_label_is_redacted_too(gateway):
+    send(gateway, {"request_id": OURS, "metric": "asked_by", "value": "jo@x.example"})
+
+    assert gateway.event().value.startswith("[EMAIL_")
+
+
+def test_a_comment_for_which_there_is_no_room_is_left_out_and_counted(gateway, monkeypatch):
+    monkeypatch.setattr(state, "_MAX_PENDING_BYTES", -1)
+    gateway.change(route={"content": ContentStore.FULL})
+
+    send(gateway, {"request_id": OURS, "value": 1, "comment": "so slow"})
+
+    assert (gateway.event().value, gateway.event().comment) == (True, None)
+    assert gateway.state.texts_dropped == 1
 
 
 @pytest.mark.parametrize(

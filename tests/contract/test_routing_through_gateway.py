@@ -270,7 +270,7 @@ def test_without_a_price_the_cost_is_unknown_not_zero(gateway):
     [
         ("none", None, None),
         ("hash", None, None),
-        ("redacted", "[email]", "model-a"),
+        ("redacted", "[EMAIL_", "model-a"),
         ("full", "a@b.example", "model-a"),
     ],
 )

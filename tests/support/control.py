@@ -25,6 +25,7 @@ from llm_canary.clock import Clock, ManualClock, utc
 from llm_canary.pages.app import add_pages
 from llm_canary.pages.services import PageServices
 from llm_canary.pages.visit import COOKIE
+from llm_canary.retention.erase import Eraser
 from llm_canary.routing.table import StoredKeys
 from llm_canary.storage import migrate
 from llm_canary.storage.engine import make_engine, write_session
@@ -43,6 +44,7 @@ def api_services(engine: Engine | None, clock: Clock, **changes: Any) -> ApiServ
         "engine": engine,
         "rollouts": None,
         "reviews": None,
+        "eraser": None if engine is None else Eraser(engine, clock),
         "gate": Gate(engine, clock, tuple),
         "keys": ApiKeys(engine, clock),
         "audit": SimpleNamespace(note=lambda *_: None)

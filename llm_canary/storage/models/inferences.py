@@ -9,14 +9,16 @@ from sqlmodel import Field, SQLModel
 from llm_canary.storage.dialect import Json, UtcDateTime
 
 MAX_TIER_CHARS = 64
+HAS_TEXT = "request_text IS NOT NULL OR response_text IS NOT NULL"
+HAS_COMMENT = "comment IS NOT NULL"
 
 
 class Inference(SQLModel, table=True):
     """One client-visible exchange: the fields of `telemetry.events.InferenceEvent`.
 
-    Indexes: rollout and time for charts, samples and analysis; time for retention and what is
-    recent; response id for feedback that knows only `chatcmpl-...`; retries for joining a failure
-    with what replaced it (partial, so that it costs nothing on the common row).
+    Indexes: rollout and time for charts, samples and analysis; time for what is recent; response id
+    for feedback that knows only `chatcmpl-...`; retries for joining a failure with what replaced it
+    (partial, so that it costs nothing on the common row); texts by age for those that keep them.
 
     `attempts` and `absorbed` are NULL where the gateway did not know of them yet.
     """
@@ -38,6 +40,13 @@ class Inference(SQLModel, table=True):
             "at",
             sqlite_where=text("retry_count > 0"),
             postgresql_where=text("retry_count > 0"),
+        ),
+        Index(
+            "ix_inference_text",
+            "route",
+            "at",
+            sqlite_where=text(HAS_TEXT),
+            postgresql_where=text(HAS_TEXT),
         ),
     )
 
@@ -114,6 +123,12 @@ class Outcome(SQLModel, table=True):
     __tablename__ = "outcome"
     __table_args__ = (
         Index(None, "target_kind", "target_id", "metric"),
+        Index(
+            "ix_outcome_comment",
+            "at",
+            sqlite_where=text(HAS_COMMENT),
+            postgresql_where=text(HAS_COMMENT),
+        ),
         Index(
             "uq_outcome_key_name_idempotency_key",
             "key_name",

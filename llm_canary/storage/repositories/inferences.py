@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from hashlib import blake2b
 from heapq import nsmallest
@@ -21,6 +22,8 @@ from llm_canary.telemetry.events import (
     UsageSource,
 )
 
+_MANY = 500
+_OUR_ID = re.compile(r"[0-9a-f]{12}7[0-9a-f]{19}")
 _LATER = ("attempts", "absorbed")  # NULL in rows from before these columns: as the event says then
 
 
@@ -86,3 +89,16 @@ def with_content(
         row = session.get(Inference, name)
         if row is not None and row.request_text is not None and row.response_text is not None:
             yield row.id, row.request_text, row.response_text, row.segments
+
+
+def without_text(session: Session, ids: Sequence[str]) -> set[str]:
+    """Return those of `ids` that are ids of inferences and of which no text is stored."""
+    ours = [name for name in ids if _OUR_ID.fullmatch(name)]
+    stored: set[str] = set()
+    for first in range(0, len(ours), _MANY):
+        query = select(col(Inference.id)).where(
+            col(Inference.id).in_(ours[first : first + _MANY]),
+            col(Inference.request_text).is_not(None),
+        )
+        stored.update(session.execute(query).scalars())
+    return set(ours) - stored

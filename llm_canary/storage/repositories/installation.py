@@ -15,6 +15,13 @@ from llm_canary.storage.models.installation import Installation
 # The names of secrets.
 KEY_SECRET = "key_secret"  # noqa: S105 - under it API keys are hashed
 WEB_SECRET = "web_secret"  # noqa: S105 - it seals what browsers bring back
+UNIT_SECRET = "unit_secret"  # noqa: S105 - the name of the secret that keys stored hashes
+
+
+def get_value(session: Session, key: str) -> str | None:
+    """Return the stored value of `key`, None when there is none yet."""
+    query = select(Installation.value).where(col(Installation.key) == key)
+    return session.exec(query).one_or_none()
 
 
 def get_or_set(session: Session, key: str, value: str) -> str:

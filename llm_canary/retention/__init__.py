@@ -1,0 +1,1 @@
+"""Lets texts and rows grow old, and erases what a person asks to be erased."""
