@@ -127,9 +127,10 @@ def prune(*, file: Path, as_json: bool) -> None:
 
     Rows that were not drawn by `dataset sample` stay. A frozen dataset has to be frozen again.
     """
-    from llm_canary.checks.dataset import Dataset, item_row  # noqa: PLC0415
+    from llm_canary.checks.dataset import Dataset  # noqa: PLC0415
     from llm_canary.config.settings import Settings  # noqa: PLC0415
     from llm_canary.documents.rows import write_rows  # noqa: PLC0415
+    from llm_canary.rubric.item import item_row  # noqa: PLC0415
     from llm_canary.storage.engine import make_engine, read_session  # noqa: PLC0415
     from llm_canary.storage.migrate import check  # noqa: PLC0415
     from llm_canary.storage.repositories.inferences import without_text  # noqa: PLC0415

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "20261128_0400"
-down_revision = "20261128_0100"
+down_revision = "20261128_0300"
 branch_labels = None
 depends_on = None
 
