@@ -25,7 +25,7 @@ from llm_canary.routing.table import ContentStore
 HERE = Path(__file__).parent
 PROSE = re.sub(r"\s+", " ", topics["customization"] + topics["objects"] + topics["execmodel"])
 PRIVATE = " write to jane.doe@mail.example or +43 660 1234567, card 4242 4242 4242 4242."
-MOCK, PORTS = 9100, {"none": 9311, "hash": 9312, "redacted": 9313}
+MOCK, PORTS = 9100, {"none": 9311, "full": 9312, "redacted": 9313}
 
 
 def body(size, *, private):
@@ -77,39 +77,48 @@ def load(folder, rounds):
     time.sleep(3)
     try:
         for size in (1_000, 20_000):
-            request = {"model": "mock-model", "user": "u", "max_tokens": 60}
-            request["messages"] = body(size, private=True)
-            with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-                file.write(json.dumps(request))
-                file.flush()
-                measured(folder, gateways, file.name, size, rounds)
+            for private in (False, True):
+                request = {"model": "mock-model", "user": "u", "max_tokens": 60}
+                request["messages"] = body(size, private=private)
+                with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+                    file.write(json.dumps(request))
+                    file.flush()
+                    what = f"{size // 1000} KB, {'three private things' if private else 'none'}"
+                    measured(folder, gateways, file.name, what, rounds)
     finally:
         for process in (*gateways.values(), mock):
             process.send_signal(signal.SIGCONT)
             process.terminate()
 
 
-def measured(folder, gateways, file, size, rounds):
+def measured(folder, gateways, file, what, rounds):
     rates = {policy: [] for policy in gateways}
+    costs = {policy: [] for policy in gateways}
     for _ in range(rounds):
         for policy, process in gateways.items():
             for other in gateways.values():
                 other.send_signal(signal.SIGCONT if other is process else signal.SIGSTOP)
+            began = cpu_s(process)
             command = ["taskset", "-c", "1", folder / "loadgen", str(PORTS[policy])]
-            command += ["/v1/chat/completions", file, "conc=64", "dur=4", "warm=1"]
+            command += ["/v1/chat/completions", file, "conc=64", "dur=4", "warm=0"]
             out = json.loads(subprocess.check_output(command))
             assert out["bad"] == 0, out
+            while cpu_s(process) - began > 0:  # what waits to be redacted is part of the cost
+                before = cpu_s(process)
+                time.sleep(0.5)
+                if cpu_s(process) - before < 0.05:
+                    break
             rates[policy].append(out["ok"] / 4)
-    print(rounded(rates), file=sys.stderr)
-    base = statistics.median(rates["none"])
-    shown = ", ".join(
-        f"{policy} {statistics.median(each) / base:.2f}" for policy, each in rates.items()
-    )
-    print(f"{size // 1000} KB: requests/s of content `none`: {shown} ({rounds} rounds)")
+            costs[policy].append((cpu_s(process) - began) / out["ok"] * 1e6)
+    for policy, each in rates.items():
+        rate, cost = statistics.median(each), statistics.median(costs[policy])
+        share = rate / statistics.median(rates["none"])
+        print(f"{what}: `{policy}` {share:.2f} of the requests/s, {cost:.0f} us CPU a request")
 
 
-def rounded(rates):
-    return {policy: [round(rate) for rate in each] for policy, each in rates.items()}
+def cpu_s(process):
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def start(policy, port):
