@@ -1,7 +1,8 @@
 """The data plane with a running 10 % split, for `bench.py`: `python benchmarks/gateway_app.py 9300`.
 
 Every request is parsed, hashed, assigned, rewritten, relayed, tapped and recorded into a spool.
-Set LLM_CANARY_BENCH_TELEMETRY=off to see what the recording costs.
+Set LLM_CANARY_BENCH_TELEMETRY=off to see what the recording costs, LLM_CANARY_BENCH_CONTENT=redacted
+to see what redaction does.
 """
 
 import gc
@@ -14,7 +15,15 @@ import uvicorn
 
 from llm_canary.gateway.app import GatewayApp
 from llm_canary.gateway.state import GatewayState
-from llm_canary.routing.table import Price, Route, RoutingTable, Split, Upstream, Variant
+from llm_canary.routing.table import (
+    ContentStore,
+    Price,
+    Route,
+    RoutingTable,
+    Split,
+    Upstream,
+    Variant,
+)
 from llm_canary.server.http_protocol import HttpProtocol
 
 UPSTREAM = os.environ.get("LLM_CANARY_BENCH_UPSTREAM", "http://127.0.0.1:9100/v1")
@@ -50,6 +59,7 @@ def table():
         unit=("header:x-canary-user", "body:user"),
         segments={"tier": "header:x-canary-segment-tier", "hour": "derive"},
         split=split,
+        content=ContentStore(os.environ.get("LLM_CANARY_BENCH_CONTENT", "none")),
     )
     return RoutingTable(
         config_hash="bench",

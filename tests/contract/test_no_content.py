@@ -127,6 +127,8 @@ def ask(server, number, make, path, stream, way, headers):
     model = "gone-bot" if way == "gone" and model == "bot" else model
     sent = {"x-client-request-id": way, "x-canary-session": text} | headers
     body = body_of(path, stream, text, model)
+    if headers:  # nobody is named, so that the unit is a hash of the conversation
+        del sent["x-canary-session"], body["user"]
     if way == LEAVES:
         data = json.dumps(body).encode()
         lines = [f"POST {path} HTTP/1.1", "host: localhost", "content-type: application/json"]
@@ -347,5 +349,8 @@ def check_no_log(server, sent):
     hashes = "content_hash, body_hash, request_text, response_text"
     for column in hashes.split(", "):
         assert rows(server, f"SELECT count({column}) FROM inference") == [(0,)], column
+    assert rows(server, "SELECT count(*) FROM inference WHERE unit_source = 'conversation'") > [
+        (50,)
+    ]
     by_content = "unit_source = 'conversation' AND unit_hash IS NOT NULL"
     assert rows(server, f"SELECT count(*) FROM inference WHERE {by_content}") == [(0,)]

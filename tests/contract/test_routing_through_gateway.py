@@ -1,11 +1,13 @@
 """Which arm serves whom, as a client and the telemetry see it."""
 
 import json
+import re
 
 import pytest
 from raw_client import call, chat
 from running_gateway import make_split
 
+from llm_canary.gateway import state
 from llm_canary.routing.table import KeyRef, Variant
 
 
@@ -168,6 +170,45 @@ def test_no_log_serves_but_neither_compares_nor_keeps_content(gateway):
     assert (
         event.request_text is event.response_text is event.content_hash is event.body_hash is None
     )
+
+
+def test_no_log_keeps_no_hash_of_the_conversation(gateway):
+    gateway.change(route={"content": "full"})
+
+    messages = [{"role": "user", "content": "Hi"}]
+    call(gateway, body={"model": "bot", "messages": messages}, headers={"x-canary-no-log": "1"})
+
+    assert (gateway.event().unit_source, gateway.event().unit_hash) == ("conversation", None)
+
+
+def test_a_hidden_segment_is_recorded_as_a_hash_and_still_decides(gateway):
+    split = make_split(1.0, eligible={"gender": ["female"]})
+    gateway.change(
+        route={
+            "split": split,
+            "segments": {"gender": "header:x-gender"},
+            "hash_segments": ("gender",),
+        }
+    )
+
+    arms = [served(gateway, {"x-gender": gender}) for gender in ("female", "male", "female")]
+
+    assert arms == ["model-b", "model-a", "model-b"]
+    values = [event.segments["gender"] for event in gateway.writer.wait(3)]
+    assert values[0] == values[2] != values[1]
+    assert all(re.fullmatch("h-[0-9a-f]{12}", value) for value in values)
+
+
+def test_a_text_that_nobody_has_time_to_redact_is_dropped_and_the_facts_stay(gateway, monkeypatch):
+    monkeypatch.setattr(state, "_MAX_PENDING_BYTES", -1)
+    gateway.change(route={"content": "redacted"})
+
+    served(gateway)
+
+    event = gateway.event()
+    assert event.request_text is event.response_text is None
+    assert event.completion_tokens is not None and event.terminal == "completed"
+    assert gateway.state.texts_dropped == 1
 
 
 def test_a_prompt_becomes_the_first_system_message_and_params_override(gateway, upstream):
