@@ -9,6 +9,7 @@ from llm_canary.decision.evidence import HealthFacts
 from llm_canary.decision.health import SRM_LOG_E
 from llm_canary.pages.quantity import count_text, duration_text
 from llm_canary.pages.states import Word
+from llm_canary.pages.visible import printable
 from llm_canary.rollout.detail import RolloutDetail
 from llm_canary.stats.srm import log_e_srm
 
@@ -41,7 +42,7 @@ class Trouble:
 def troubles(found: RolloutDetail) -> tuple[Trouble, ...]:
     """Return the problems that stand in the way now, those for a person first."""
     return tuple(
-        Trouble(Word("For a person", "bad") if each.needs_person else _WAITS, each.text)
+        Trouble(Word("For a person", "bad") if each.needs_person else _WAITS, printable(each.text))
         for each in found.problems
     )
 
@@ -63,7 +64,7 @@ def health_rows(found: RolloutDetail) -> tuple[HealthRow, ...]:
         HealthRow(
             "Models as reported",
             _DOUBT if facts.new_models else _FINE,
-            ", ".join(facts.new_models) or "no other model than at the start",
+            printable(", ".join(facts.new_models)) or "no other model than at the start",
         ),
         *_loss(facts, codes),
         *_freshness(found, facts, codes),

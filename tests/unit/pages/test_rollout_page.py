@@ -15,7 +15,8 @@ from llm_canary.pages.evidence_rows import evidence_rows, p_text
 from llm_canary.pages.graded_rows import graded_rubrics
 from llm_canary.pages.health_rows import health_rows, troubles
 from llm_canary.pages.rollout import rollout_page
-from llm_canary.pages.segment_tables import segment_tables, visible
+from llm_canary.pages.segment_tables import segment_tables
+from llm_canary.pages.visible import visible
 from llm_canary.rollout.detail import RolloutSlices
 from llm_canary.rollout.views import GradingView, TransitionView
 from llm_canary.stats.fixed import FixedTest
