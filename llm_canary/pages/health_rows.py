@@ -14,7 +14,7 @@ from llm_canary.rollout.detail import RolloutDetail
 from llm_canary.stats.srm import log_e_srm
 
 _FINE, _DOUBT, _WAITS = Word("Fine", "good"), Word("In doubt", "bad"), Word("Waits", "warn")
-_MOST_E = log(1e9)
+_MOST_E = 1_000_000.0
 _UNSCORED = {
     "over_cap": "above a unit's daily limit",
     "superseded": "replaced by a retry",
@@ -79,12 +79,20 @@ def _split(facts: HealthFacts, codes: set[str]) -> HealthRow:
     if not sum(total):
         return HealthRow("Split of units", _WAITS, "no unit yet")
     expected = sum(share * n for share, n in zip(shares, total, strict=True))
-    e = exp(min(log_e_srm(canary, total, shares), _MOST_E))
+    e = e_text(log_e_srm(canary, total, shares))
     text = (
         f"{count_text(sum(canary))} of {count_text(sum(total))} units in the canary, "
-        f"{count_text(expected)} expected; E {e:,.2g} of {exp(SRM_LOG_E):,.0f}"
+        f"{count_text(expected)} expected; E {e} of {e_text(SRM_LOG_E)}"
     )
     return HealthRow("Split of units", _DOUBT if "srm" in codes else _FINE, text)
+
+
+def e_text(log_e: float) -> str:
+    """Write an e-value; beyond a million its size tells nothing more."""
+    if log_e > log(_MOST_E):
+        return f"over {_MOST_E:,.0f}"
+    e = exp(log_e)
+    return f"{e:,.0f}" if e >= 10.0 else f"{e:.2g}"
 
 
 def _selection(codes: set[str]) -> HealthRow:

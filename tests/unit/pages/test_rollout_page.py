@@ -16,7 +16,7 @@ from llm_canary.pages.act_words import choices, confirmation
 from llm_canary.pages.cost_rows import costs
 from llm_canary.pages.evidence_rows import evidence_rows, p_text
 from llm_canary.pages.graded_rows import graded_rubrics
-from llm_canary.pages.health_rows import health_rows, troubles
+from llm_canary.pages.health_rows import e_text, health_rows, troubles
 from llm_canary.pages.rollout import rollout_page
 from llm_canary.pages.segment_tables import segment_tables
 from llm_canary.pages.visible import visible
@@ -246,6 +246,13 @@ def test_health_says_what_was_looked_at_and_what_is_in_doubt():
     assert rows["Last response"].text == f"control 2{THIN}s ago, canary never"
     assert rows["Telemetry lost"].text == "12 of 10,000 events"
     assert [each.word.text for each in troubles(found)] == ["For a person", "Waits"]
+
+
+@pytest.mark.parametrize(
+    ("log_e", "text"), [(0.0, "1"), (-2.0, "0.14"), (6.907755, "1,000"), (900.0, "over 1,000,000")]
+)
+def test_an_e_value_is_written_with_the_digits_that_tell_something(log_e, text):
+    assert e_text(log_e) == text
 
 
 def test_before_the_start_nothing_is_claimed_of_health():
