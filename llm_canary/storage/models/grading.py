@@ -108,6 +108,16 @@ class Sample(SQLModel, table=True):
             postgresql_where=text("review_state IS NOT NULL"),
         ),
         Index(
+            "ix_sample_review_counts",  # what the page of the queues counts, without the rows
+            "rubric_id",
+            "rubric_text_id",
+            "review_state",
+            "drawn_at",
+            "closes_at",
+            sqlite_where=text("review_state IS NOT NULL"),
+            postgresql_where=text("review_state IS NOT NULL"),
+        ),
+        Index(
             None,
             "rubric_id",
             "reviewed_at",
@@ -205,6 +215,12 @@ class Review(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("sample_id", "reviewer", "revision"),
         Index(None, "reviewer", "at"),
+        Index(
+            "ix_review_corrected",
+            "id",
+            sqlite_where=text("corrected_response IS NOT NULL"),
+            postgresql_where=text("corrected_response IS NOT NULL"),
+        ),
     )
 
     id: str = Field(primary_key=True)
