@@ -47,8 +47,8 @@ TOGETHER: Mapping[str, str] = {
     "/review/item/{sample}/revise": _REVEALED,
     "/review/item/{sample}/text/{part}": f"SELECT sample_id, 'response' FROM ({_HELD}) held",
     "/review/pairs/item/{pair}": "SELECT pair_id FROM pair_seat WHERE reviewer = 'ida'",
-    "/rollouts/{name}/act/{action}": "SELECT name, CASE state WHEN 'running' THEN 'hold' ELSE 'resume' END "
-    "FROM rollout WHERE active_route IS NOT NULL AND state IN ('running', 'held') ORDER BY state, id",
+    # The one act that is open whatever the controller does meanwhile.
+    "/rollouts/{name}/act/{action}": "SELECT name, 'rollback' FROM rollout WHERE active_route IS NOT NULL ORDER BY id",
     "/rollouts/{name}/decisions/{decision}": _DECIDED,
     "/rollouts/{name}/decisions/{decision}/json": _DECIDED,
 }
