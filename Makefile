@@ -12,7 +12,7 @@ FIGURES := docs/data/statistics.jsonl
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python >= 3.11 is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Set PYTHON=/path/to/python3.11"; exit 1; }
@@ -73,6 +73,15 @@ conformance: $(VENV)/.dev ## other people's clients and the OpenAI SDK's own tes
 ledger: $(VENV)/.dev ## money: 10,000 mixed exchanges against a simulated provider's ledger (half a minute)
 	@$(BIN)/python -m pytest -m simulation -o log_cli=true --log-cli-level=INFO tests/contract/test_ledger.py $(PYTEST_ARGS)
 
+seeded: $(VENV)/.dev ## serve an instance with a week's history (as ida, mara or jon; it says the password)
+	@$(BIN)/python -m tests.support.seeded "$$(mktemp -d)" --serve
+
+screenshots: $(VENV)/.dev ## pictures of every page of the seeded instance into docs/images (needs Chromium)
+	@$(BIN)/python -m tests.support.screenshots
+
+lighthouse: $(VENV)/.dev ## Lighthouse on every page of the seeded instance; fails below 95 (needs Node and Chromium)
+	@$(BIN)/python -m tests.support.lighthouse
+
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 lock: $(VENV)/.dev ## resolve the locked dependencies again
 	@$(LOCK) pyproject.toml --group build -o requirements/runtime.txt
@@ -88,4 +97,4 @@ build: $(VENV)/.dev ## build the wheel and the source distribution into dist/
 clean: ## remove the environment and caches
 	@rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .conformance
 
-.PHONY: help demo serve test check format docs judges simulate crash conformance ledger lock build clean
+.PHONY: help demo serve test check format docs judges simulate crash conformance ledger seeded screenshots lighthouse lock build clean

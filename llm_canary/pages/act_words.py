@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from llm_canary.errors import Conflict, NotFound
 from llm_canary.pages.quantity import count_text, share_text
 from llm_canary.pages.states import ENDED, ROBOT
+from llm_canary.pages.visible import printable
 from llm_canary.rollout.detail import RolloutDetail
 from llm_canary.rollout.views import RolloutView, StageView
 
@@ -109,7 +110,7 @@ def _hold(view: RolloutView) -> tuple[str, ...]:
 def _resume(view: RolloutView) -> tuple[str, ...]:
     says = [f"The share stays at {share_text(view.share)}; the controller decides again."]
     if view.hold_reason:
-        says.append(f"What it was held for is accepted: {view.hold_reason}")
+        says.append(f"What it was held for is accepted: {printable(view.hold_reason)}")
     if view.hold_by == ROBOT:
         says.append("A stage held because its time was over gets more of it.")
     return tuple(says)

@@ -12,9 +12,9 @@ from llm_canary.clock import utc
 from llm_canary.errors import DataError
 from llm_canary.pages.metric_row import MetricRow, metric_row
 from llm_canary.pages.quantity import duration_text, moment_text, share_text
-from llm_canary.pages.segment_tables import visible
 from llm_canary.pages.site import Site
 from llm_canary.pages.states import Word, rollout_path, verdict_word
+from llm_canary.pages.visible import printable, visible
 from llm_canary.pages.visit import Visit
 from llm_canary.rollout.replay import replay
 from llm_canary.rollout.views import DecisionView, decision_view
@@ -84,8 +84,8 @@ def decision_page(record: RolloutRecord, stored: DecisionRecord) -> DecisionPage
         share="" if evidence is None else share_text(evidence.share),
         age="" if evidence is None else duration_text(evidence.stage_age_s),
         is_applied=view.applied,
-        reasons=view.reasons,
-        problems=() if result is None else tuple(each.text for each in result.problems),
+        reasons=tuple(printable(each) for each in view.reasons),
+        problems=() if result is None else tuple(printable(each.text) for each in result.problems),
         culprits=_culprits(view),
         metrics=_metrics(view),
         evidence_hash=view.evidence_hash,

@@ -9,11 +9,12 @@ from llm_canary.decision.evidence import HealthFacts
 from llm_canary.decision.health import SRM_LOG_E
 from llm_canary.pages.quantity import count_text, duration_text
 from llm_canary.pages.states import Word
+from llm_canary.pages.visible import printable
 from llm_canary.rollout.detail import RolloutDetail
 from llm_canary.stats.srm import log_e_srm
 
 _FINE, _DOUBT, _WAITS = Word("Fine", "good"), Word("In doubt", "bad"), Word("Waits", "warn")
-_MOST_E = log(1e9)
+_MOST_E = 1_000_000.0
 _UNSCORED = {
     "over_cap": "above a unit's daily limit",
     "superseded": "replaced by a retry",
@@ -41,7 +42,7 @@ class Trouble:
 def troubles(found: RolloutDetail) -> tuple[Trouble, ...]:
     """Return the problems that stand in the way now, those for a person first."""
     return tuple(
-        Trouble(Word("For a person", "bad") if each.needs_person else _WAITS, each.text)
+        Trouble(Word("For a person", "bad") if each.needs_person else _WAITS, printable(each.text))
         for each in found.problems
     )
 
@@ -63,7 +64,7 @@ def health_rows(found: RolloutDetail) -> tuple[HealthRow, ...]:
         HealthRow(
             "Models as reported",
             _DOUBT if facts.new_models else _FINE,
-            ", ".join(facts.new_models) or "no other model than at the start",
+            printable(", ".join(facts.new_models)) or "no other model than at the start",
         ),
         *_loss(facts, codes),
         *_freshness(found, facts, codes),
@@ -78,12 +79,20 @@ def _split(facts: HealthFacts, codes: set[str]) -> HealthRow:
     if not sum(total):
         return HealthRow("Split of units", _WAITS, "no unit yet")
     expected = sum(share * n for share, n in zip(shares, total, strict=True))
-    e = exp(min(log_e_srm(canary, total, shares), _MOST_E))
+    e = e_text(log_e_srm(canary, total, shares))
     text = (
         f"{count_text(sum(canary))} of {count_text(sum(total))} units in the canary, "
-        f"{count_text(expected)} expected; E {e:,.2g} of {exp(SRM_LOG_E):,.0f}"
+        f"{count_text(expected)} expected; E {e} of {e_text(SRM_LOG_E)}"
     )
     return HealthRow("Split of units", _DOUBT if "srm" in codes else _FINE, text)
+
+
+def e_text(log_e: float) -> str:
+    """Write an e-value; beyond a million its size tells nothing more."""
+    if log_e > log(_MOST_E):
+        return f"over {_MOST_E:,.0f}"
+    e = exp(log_e)
+    return f"{e:,.0f}" if e >= 10.0 else f"{e:.2g}"
 
 
 def _selection(codes: set[str]) -> HealthRow:

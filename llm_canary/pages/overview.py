@@ -16,6 +16,7 @@ from llm_canary.pages.outlook_text import Expectation, expectation
 from llm_canary.pages.quantity import count_text, duration_text, moment_text, share_text
 from llm_canary.pages.site import Site
 from llm_canary.pages.states import ROBOT, Word, rollout_path, state_word
+from llm_canary.pages.visible import printable
 from llm_canary.pages.visit import Visit
 from llm_canary.rollout.reading import Overview
 from llm_canary.rollout.summaries import RolloutSummary
@@ -229,6 +230,7 @@ def _ended_row(each: Ended) -> EndedRow:
 
 def cut(text: str) -> str:
     """Return the text, or its beginning where a list has no room for more."""
+    text = printable(text)
     if len(text) <= _LONGEST_REASON:
         return text
     return text[: _LONGEST_REASON - 1].rstrip() + "\N{HORIZONTAL ELLIPSIS}"

@@ -22,6 +22,7 @@ from llm_canary.pages.rollout_card import Card, card
 from llm_canary.pages.segment_tables import segment_tables
 from llm_canary.pages.site import Site
 from llm_canary.pages.states import Word, rollout_path, state_word, verdict_word
+from llm_canary.pages.visible import printable
 from llm_canary.pages.visit import Visit
 from llm_canary.rollout.detail import RolloutDetail, RolloutSlices
 from llm_canary.rollout.views import DecisionView, TransitionView
@@ -89,67 +90,73 @@ class RolloutPage:
 
 def add_rollout(site: Site) -> None:
     """Add the page of a rollout and its two live fragments."""
-    services = site.services
+    pages = _Pages(site)
+    site.page("/rollouts/{name}", Permission.READ, pages.page)
+    site.page("/rollouts/{name}/numbers", Permission.READ, pages.numbers)
+    site.page("/rollouts/{name}/segments", Permission.READ, pages.segments)
 
-    def read(visit: Visit, *, by_segment: bool) -> RolloutDetail:
-        services.ready()
+
+class _Pages:
+    """The handlers."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._services = site.services
+
+    def page(self, visit: Visit) -> Response:
         name, attempt = visit.path["name"], attempt_of(visit)
-        found: RolloutDetail = services.rollouts.read.detail(name, attempt, by_segment=by_segment)
-        return found
-
-    def words(found: RolloutDetail) -> RolloutPage:
-        now_s = services.clock.now_s()
-        return rollout_page(found, banners(services.status(), now_s), now_s)
-
-    def slices(visit: Visit) -> RolloutSlices:
-        services.ready()
-        return services.rollouts.read.slices(visit.path["name"], attempt_of(visit))
-
-    def page(visit: Visit) -> Response:
-        name, attempt = visit.path["name"], attempt_of(visit)
-        detail = read(visit, by_segment=True)
-        found = words(detail)
-        live = site.renderer.live_markup(
+        detail = self._read(visit, by_segment=True)
+        shown, renderer = self._words(detail), self._site.renderer
+        live = renderer.live_markup(
             "partials/rollout.html", visit, url=rollout_path(name, "numbers", attempt=attempt),
-            rollout=found, announce=found.card.announce,
+            rollout=shown, announce=shown.card.announce,
         )  # fmt: skip
-        segments = site.renderer.live_markup(
+        segments = renderer.live_markup(
             "partials/segments.html", visit, every_s=_SEGMENTS_EVERY_S,
             url=rollout_path(name, "segments", attempt=attempt),
             tables=segment_tables(detail.slices or RolloutSlices()),
             all_path=_all_path(name, attempt),
         )  # fmt: skip
-        return site.html(
-            visit, "rollout.html", rollout=found, live=live, segments=segments,
+        return self._site.html(
+            visit, "rollout.html", rollout=shown, live=live, segments=segments,
             charts=rollout_path(name, "charts", attempt=attempt),
             answers=rollout_path(name, "answers", attempt=attempt),
         )  # fmt: skip
 
-    def numbers(visit: Visit) -> Response:
-        found = words(read(visit, by_segment=False))
-        url = rollout_path(found.name, "numbers", attempt=attempt_of(visit))
-        return site.live(
-            visit, "partials/rollout.html", url=url, rollout=found, announce=found.card.announce
+    def numbers(self, visit: Visit) -> Response:
+        shown = self._words(self._read(visit, by_segment=False))
+        url = rollout_path(shown.name, "numbers", attempt=attempt_of(visit))
+        return self._site.live(
+            visit, "partials/rollout.html", url=url, rollout=shown, announce=shown.card.announce
         )
 
-    def segments(visit: Visit) -> Response:
+    def segments(self, visit: Visit) -> Response:
         name, attempt = visit.path["name"], attempt_of(visit)
+        self._services.ready()
+        found: RolloutSlices = self._services.rollouts.read.slices(name, attempt)
         only = visit.query.get("segment")
         if only is not None:
-            tables = segment_tables(slices(visit), only=only, shown=None)
-            return site.html(
+            return self._site.html(
                 visit, "segment.html", name=name, path=rollout_path(name, attempt=attempt),
-                tables=tables, all_path="",
+                tables=segment_tables(found, only=only, shown=None), all_path="",
             )  # fmt: skip
-        return site.live(
+        return self._site.live(
             visit, "partials/segments.html", every_s=_SEGMENTS_EVERY_S,
             url=rollout_path(name, "segments", attempt=attempt),
-            tables=segment_tables(slices(visit)), all_path=_all_path(name, attempt),
+            tables=segment_tables(found), all_path=_all_path(name, attempt),
         )  # fmt: skip
 
-    site.page("/rollouts/{name}", Permission.READ, page)
-    site.page("/rollouts/{name}/numbers", Permission.READ, numbers)
-    site.page("/rollouts/{name}/segments", Permission.READ, segments)
+    def _read(self, visit: Visit, *, by_segment: bool) -> RolloutDetail:
+        self._services.ready()
+        name, attempt = visit.path["name"], attempt_of(visit)
+        found: RolloutDetail = self._services.rollouts.read.detail(
+            name, attempt, by_segment=by_segment
+        )
+        return found
+
+    def _words(self, found: RolloutDetail) -> RolloutPage:
+        now_s = self._services.clock.now_s()
+        return rollout_page(found, banners(self._services.status(), now_s), now_s)
 
 
 def attempt_of(visit: Visit) -> int | None:
@@ -230,6 +237,6 @@ def _change(name: str, each: TransitionView) -> ChangeRow:
         if moved
         else each.to_stage or "",
         share=share_text(each.share),
-        reason=each.reason,
+        reason=printable(each.reason),
         path="" if each.decision_id is None else rollout_path(name, "decisions", each.decision_id),
     )

@@ -14,6 +14,7 @@ from llm_canary.pages.quantity import (
     share_text,
 )
 from llm_canary.pages.states import ENDED, ROBOT, Word, rollout_path, state_word, verdict_word
+from llm_canary.pages.visible import printable
 from llm_canary.rollout.detail import RolloutDetail
 from llm_canary.rollout.views import DecisionView, RolloutView, StageView
 from llm_canary.routing.table import Variant
@@ -93,7 +94,7 @@ def card(found: RolloutDetail, now_s: float) -> Card:
         route=view.route,
         plan=view.plan,
         state=state,
-        notice=notice,
+        notice=printable(notice),
         command=command,
         control=_side(view.control),
         canary=_side(view.canary),
@@ -221,13 +222,17 @@ def _decision(view: RolloutView, decision: DecisionView, now_s: float) -> LastDe
         at_iso=at.isoformat(timespec="seconds"),
         ago=ago_text(now_s - decision.at_s),
         # While the verdict still holds, its reasons with the numbers of this moment.
-        reasons=(view.reasons if is_same else ()) or decision.reasons,
+        reasons=_lines((view.reasons if is_same else ()) or decision.reasons),
         path=rollout_path(view.name, "decisions", decision.id),
         now=now,
         now_tone=now_tone,
-        reasons_now=() if is_same else view.reasons,
+        reasons_now=() if is_same else _lines(view.reasons),
         caveat=_caveat(view),
     )
+
+
+def _lines(reasons: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(printable(each) for each in reasons)
 
 
 def _caveat(view: RolloutView) -> str:

@@ -10,10 +10,10 @@ from llm_canary.decision.slices import SliceComparison
 from llm_canary.pages.metric_row import MetricRow, metric_row
 from llm_canary.pages.quantity import count_text
 from llm_canary.pages.states import Word
+from llm_canary.pages.visible import visible
 from llm_canary.rollout.detail import RolloutSlices
 
 VALUES_SHOWN = 6
-_LONGEST_VALUE = 80
 
 
 @dataclass(frozen=True)
@@ -126,11 +126,3 @@ def _flag(each: SliceComparison) -> Word:
     if each.comparison.log_e_harm is None:
         return Word("No data", "quiet")
     return Word("Few units" if each.comparison.is_rough else "Not flagged", "quiet")
-
-
-def visible(text: str) -> str:
-    """Return a value that a client has sent, its control characters shown and its length cut."""
-    shown = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
-    if len(shown) > _LONGEST_VALUE:
-        return shown[: _LONGEST_VALUE - 1] + "\N{HORIZONTAL ELLIPSIS}"
-    return shown or "(empty)"

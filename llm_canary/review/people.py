@@ -23,7 +23,7 @@ from llm_canary.storage.repositories.desk import reviewers_known
 from llm_canary.storage.repositories.review_counts import work_since
 from llm_canary.storage.repositories.reviewed import ReviewedRow, reviewed_rows
 
-AGREEMENT_OF = 500  # latest reviewed answers of a rubric
+AGREEMENT_OF = 100  # latest reviewed answers of a rubric
 
 
 class Share(NamedTuple):

@@ -157,6 +157,20 @@ def upgrade() -> None:
     op.create_index("ix_dataset_item_origin_review_id", "dataset_item", ["origin_review_id"])
 
     op.create_index(
+        "ix_sample_review_counts",
+        "sample",
+        ["rubric_id", "rubric_text_id", "review_state", "drawn_at", "closes_at"],
+        sqlite_where=sa.text("review_state IS NOT NULL"),
+        postgresql_where=sa.text("review_state IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_review_corrected",
+        "review",
+        ["id"],
+        sqlite_where=sa.text("corrected_response IS NOT NULL"),
+        postgresql_where=sa.text("corrected_response IS NOT NULL"),
+    )
+    op.create_index(
         "ix_sample_rubric_id_reviewed_at",
         "sample",
         ["rubric_id", "reviewed_at"],
@@ -167,6 +181,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_index("ix_sample_rubric_id_reviewed_at", table_name="sample")
+    op.drop_index("ix_review_corrected", table_name="review")
+    op.drop_index("ix_sample_review_counts", table_name="sample")
     for table in (
         "dataset_item",
         "dataset",

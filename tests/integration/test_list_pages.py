@@ -127,6 +127,9 @@ def test_a_reviewer_does_not_see_what_would_spoil_a_blind_review(site):
         "/history.csv",
     ):
         assert site.get(path).status_code == 403, path
+    asked = site.post(f"/samples/{sample_ids(site)[2]}/ask", csrf=site.csrf("/samples"))
+    assert asked.status_code == 403
+    assert "may not operate" in asked.text
 
 
 def test_asking_people_is_an_act_of_operators_and_is_noted(site):

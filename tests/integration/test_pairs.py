@@ -212,9 +212,9 @@ def test_forged_and_stale_preferences_store_nothing(engine: Engine) -> None:
 
 
 def test_pairs_come_from_a_file_and_preferences_go_into_one(
-    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("LLM_CANARY_DATABASE_URL", engine.url.render_as_string(hide_password=False))
+    monkeypatch.setenv("LLM_CANARY_DATABASE_URL", database_url)
     source, out, form = tmp_path / "pairs.jsonl", tmp_path / "out.jsonl", tmp_path / "support.yaml"
     form.write_text(SUPPORT)
     row = {

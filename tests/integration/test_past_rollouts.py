@@ -91,6 +91,7 @@ def test_an_extension_is_found(world):
         world.clock.advance(10.0)
         world.controller.tick()
     assert world.view.state == "held"
+    assert names(world, outcome="extended") == []
     world.service.resume("next", actor="mara", reason="more time")
 
     assert names(world, outcome="extended") == [(1, None)]

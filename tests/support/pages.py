@@ -33,7 +33,28 @@ PARTS: Mapping[str, str] = {
     "route": "SELECT DISTINCT route FROM rollout ORDER BY route",
     "metric": "SELECT 'error_rate'",
 }
+# Paths whose parts belong together, or to whoever looks: the query gives them in their order.
+_HELD = "SELECT sample_id FROM review_seat WHERE reviewer = 'ida' AND leased_until IS NOT NULL"
+_REVEALED = "SELECT sample_id FROM review_reveal WHERE reviewer = 'ida'"
+_DECIDED = (
+    "SELECT r.name, d.id FROM decision d JOIN rollout r ON r.id = d.rollout_id ORDER BY d.id DESC"
+)
+TOGETHER: Mapping[str, str] = {
+    "/review/datasets/{name}/{version}/{form}": "SELECT name, version, 'jsonl' FROM dataset",
+    "/review/disagreements/{sample}": PARTS["sample_id"],
+    "/review/item/{sample}": _HELD,
+    "/review/item/{sample}/reveal": _REVEALED,
+    "/review/item/{sample}/revise": _REVEALED,
+    "/review/item/{sample}/text/{part}": f"SELECT sample_id, 'response' FROM ({_HELD}) held",
+    "/review/pairs/item/{pair}": "SELECT pair_id FROM pair_seat WHERE reviewer = 'ida'",
+    # The one act that is open whatever the controller does meanwhile.
+    "/rollouts/{name}/act/{action}": "SELECT name, 'rollback' FROM rollout WHERE active_route IS NOT NULL ORDER BY id",
+    "/rollouts/{name}/decisions/{decision}": _DECIDED,
+    "/rollouts/{name}/decisions/{decision}/json": _DECIDED,
+}
 PER_PATH = 2  # addresses of a path with parts
+# Of a login provider, which the instance has not.
+NOT_HERE = ("/login/oidc", "/login/oidc/callback")
 _PART = re.compile(r"\{(\w+)(?::\w+)?\}")
 
 
@@ -53,7 +74,8 @@ class Page(NamedTuple):
 def get_paths() -> tuple[str, ...]:
     """Return every path that is read, fragments and downloads too, as the pages registered them."""
     site = add_pages(FastAPI(), PageServices(**{each.name: None for each in fields(PageServices)}))
-    return tuple(sorted(path for method, path in site.rules if method == "GET"))
+    paths = {path for method, path in site.rules if method == "GET"}
+    return tuple(sorted(paths.difference(NOT_HERE)))
 
 
 def log_in(client: httpx.Client, name: str) -> str:
@@ -69,6 +91,13 @@ def addresses(path: str, engine: Engine) -> Iterator[str]:
     parts = _PART.findall(path)
     if not parts:
         yield path
+        return
+    if path in TOGETHER:
+        with engine.connect() as connection:
+            rows = connection.execute(text(TOGETHER[path])).all()[:PER_PATH]
+        for row in rows:
+            given = iter(row)
+            yield _PART.sub(lambda _, given=given: str(next(given)), path)
         return
     values: dict[str, list[Any]] = {}
     with engine.connect() as connection:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from llm_canary.access.accounts import Accounts
 from llm_canary.access.audit import Audit
@@ -38,6 +38,7 @@ from llm_canary.storage.migrate import upgrade
 from tests.support import parcels
 from tests.support.control import PASSWORD, QUICK_HASHER
 from tests.support.public_labels import add_public_calibrations
+from tests.support.seeded_desk import lay_out
 from tests.support.seeded_traffic import Manner, Traffic
 
 HOUR_S = 3_600.0
@@ -286,15 +287,25 @@ class Seeded:
         self.queue.submit(item.sample_id, person.name, item.token, given)
 
     def _make_gold(self) -> None:
-        for sample_id, sample in self.queue.open_items("parcel_answer", 6):
-            said = self.truth[sample.response]
+        """Answers that people have graded already: one that a gate still waits for may not be gold."""
+        graded = text(
+            "SELECT s.id, i.response_text FROM sample s JOIN inference i ON i.id = s.inference_id "
+            "WHERE s.rubric_id = 'parcel_answer' AND s.review_state = 'done' ORDER BY s.id LIMIT 6"
+        )
+        with self.engine.connect() as connection:
+            rows = connection.execute(graded).all()
+        for sample_id, response in rows:
             why = "checked with the depot's own record"
-            self.queue.make_gold(sample_id, said.labels, by=OPERATOR, rationale=why)
+            right = self.truth[response].labels
+            self.queue.make_gold(sample_id, right, by=OPERATOR, rationale=why)
 
     def _last_looks(self) -> None:
-        """Compare judges with public labels, and leave one item in somebody's hands."""
+        """Compare judges with public labels, and leave work on people's desks."""
         add_public_calibrations(self.engine, self.clock.now_s())
-        self.queue.claim("parcel_answer", self.matter.people[-1].name)
+        lay_out(
+            self.engine, self.clock, self.config, self.truth,
+            admin=ADMIN, people=[each.name for each in self.matter.people], seed=self.seed,
+        )  # fmt: skip
 
 
 def _unsynced(connection: Any, _: object) -> None:

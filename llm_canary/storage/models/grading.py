@@ -109,6 +109,12 @@ class Sample(SQLModel, table=True):
         _partial("human_score IS NOT NULL", "judge_id", "rubric_text_id"),
         Index(None, "rollout_id", "drawn_at"),
         _partial("reviewed_at IS NOT NULL", "rubric_id", "reviewed_at"),
+        Index(
+            "ix_sample_review_counts",  # what the page of the queues counts, without the rows
+            *("rubric_id", "rubric_text_id", "review_state", "drawn_at", "closes_at"),
+            sqlite_where=text("review_state IS NOT NULL"),
+            postgresql_where=text("review_state IS NOT NULL"),
+        ),
     )
 
     id: str = Field(primary_key=True)  # uuid7: claimed in this order
@@ -205,6 +211,12 @@ class Review(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("sample_id", "reviewer", "revision"),
         Index(None, "reviewer", "at"),
+        Index(
+            "ix_review_corrected",
+            "id",
+            sqlite_where=text("corrected_response IS NOT NULL"),
+            postgresql_where=text("corrected_response IS NOT NULL"),
+        ),
     )
 
     id: str = Field(primary_key=True)

@@ -40,7 +40,7 @@ def due(session: Session, now: datetime) -> dict[str, Due]:
             func.min(case((is_ahead, col(Sample.closes_at)))),
             func.sum(case((is_ahead, 0), else_=1)),
         )
-        .where(col(Sample.review_state) == OPEN)
+        .where(col(Sample.review_state).is_not(None), col(Sample.review_state) == OPEN)
         .group_by(col(Sample.rubric_id))
     )
     return {row[0]: Due(row[1], int(row[2])) for row in session.execute(query)}

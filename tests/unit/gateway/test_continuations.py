@@ -161,3 +161,22 @@ def test_a_slow_file_drops_what_it_cannot_take_and_counts_it(path, monkeypatch):
     release.set()
     kept.close(5.0)
     kept._close_reader()
+
+
+def test_a_file_of_an_earlier_release_is_read_and_written_on(path, open_on):
+    path.parent.mkdir(parents=True)
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "CREATE TABLE served (id BLOB PRIMARY KEY, upstream TEXT NOT NULL, route TEXT, "
+            "rollout_id TEXT, role TEXT NOT NULL, at_s REAL NOT NULL) WITHOUT ROWID"
+        )
+        row = (continuations._key("resp_0"), *MADE[:4], 1.0)
+        connection.execute("INSERT INTO served VALUES (?, ?, ?, ?, ?, ?)", row)
+    connection.close()
+
+    first, other = open_on(), open_on()
+    first.put("resp_1", MADE._replace(key="bot"))
+    first.close(5.0)
+
+    assert other.get("resp_0") == MADE
+    assert other.get("resp_1") == MADE._replace(key="bot")

@@ -1,8 +1,11 @@
 """The parts of a rollout's page as words."""
 
+from types import SimpleNamespace
+
 import msgspec
 import pytest
 
+from llm_canary.clock import ManualClock
 from llm_canary.decision.evidence import Counts, HealthFacts
 from llm_canary.decision.plan import MetricKind
 from llm_canary.decision.problem import Problem
@@ -13,15 +16,17 @@ from llm_canary.pages.act_words import choices, confirmation
 from llm_canary.pages.cost_rows import costs
 from llm_canary.pages.evidence_rows import evidence_rows, p_text
 from llm_canary.pages.graded_rows import graded_rubrics
-from llm_canary.pages.health_rows import health_rows, troubles
+from llm_canary.pages.health_rows import e_text, health_rows, troubles
 from llm_canary.pages.rollout import rollout_page
-from llm_canary.pages.segment_tables import segment_tables, visible
+from llm_canary.pages.segment_tables import segment_tables
+from llm_canary.pages.visible import visible
 from llm_canary.rollout.detail import RolloutSlices
 from llm_canary.rollout.views import GradingView, TransitionView
 from llm_canary.stats.fixed import FixedTest
 from llm_canary.storage.repositories.rollout_reads import Attempt
 from tests.rollout_views import DAY_S, HOUR_S, NOW_S, comparison, every_state, gate, rollout
-from tests.support.rollout_reader import detail_of
+from tests.support.control import Web
+from tests.support.rollout_reader import ViewReader, detail_of
 
 THIN = "\N{NARROW NO-BREAK SPACE}"
 
@@ -243,6 +248,13 @@ def test_health_says_what_was_looked_at_and_what_is_in_doubt():
     assert [each.word.text for each in troubles(found)] == ["For a person", "Waits"]
 
 
+@pytest.mark.parametrize(
+    ("log_e", "text"), [(0.0, "1"), (-2.0, "0.14"), (6.907755, "1,000"), (900.0, "over 1,000,000")]
+)
+def test_an_e_value_is_written_with_the_digits_that_tell_something(log_e, text):
+    assert e_text(log_e) == text
+
+
 def test_before_the_start_nothing_is_claimed_of_health():
     assert health_rows(of_state("draft")) == ()
 
@@ -348,3 +360,45 @@ def test_other_attempts_are_linked():
         ("attempt 2, running", True), ("attempt 1, rolled back", False),
     ]  # fmt: skip
     assert links[1].path == "/rollouts/support-v13?attempt=1"
+
+
+def rendered(tmp_path, found, segments=None):
+    reader = ViewReader([found.view])
+    reader.details[found.view.name] = msgspec.structs.replace(found, slices=segments)
+    web = Web(tmp_path, clock=ManualClock(NOW_S), rollouts=SimpleNamespace(read=reader))
+    answer = web.get(f"/rollouts/{found.view.name}")
+    web.close()
+    assert answer.status_code == 200
+    return answer.text
+
+
+def test_the_page_of_a_graded_rollout_shows_who_gave_the_points(tmp_path):
+    page = rendered(tmp_path, graded())
+
+    for part in ("Judge alone", "People alone", "Corrected by people", "gpt-5-mini@1f2e"):
+        assert part in page
+    assert 'id="rubric-helpful"' in page
+    assert "Labelled by people in time" in page
+
+
+def test_the_page_shows_what_is_in_doubt_and_hides_no_sign_in_it(tmp_path):
+    problem = Problem(code="srm", text="broken \u202e<b>split</b>", needs_person=True)
+    page = rendered(tmp_path, detail_of(rollout(), health=HEALTH, problems=(problem,)))
+
+    assert "broken \ufffd&lt;b&gt;split&lt;/b&gt;" in page
+    assert "For a person" in page
+    assert "41 of 2,945 units" in page
+
+
+def test_values_that_a_segment_has_no_room_for_are_one_link_away(tmp_path):
+    page = rendered(tmp_path, detail_of(rollout()), slices(*[piece(f"v{k}") for k in range(20)]))
+
+    assert 'href="/rollouts/support-v13/segments?segment=geo">14 more values</a>' in page
+    assert "protected" in page
+
+
+def test_every_state_has_a_page(tmp_path):
+    for view in every_state():
+        folder = tmp_path / view.name
+        folder.mkdir()
+        assert f"<h1>{view.name}</h1>" in rendered(folder, detail_of(view))
