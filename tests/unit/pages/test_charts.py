@@ -121,7 +121,7 @@ def test_only_the_newest_answers_being_read_is_said():
     many = {Role.CONTROL: {START: Scores(MOST_SCORED, 1.0, [0] * 10)}, Role.CANARY: {}}
     of = series({START: sums(requests=1)}, scores={"helpful": many})
 
-    assert chart(of, "Rubric helpful").fact.count("among the newest 8,000 scored answers") == 1
+    assert "among the newest 8,000 scored answers" in chart(of, "Rubric helpful").fact
 
 
 def test_a_distribution_holds_every_answer():
