@@ -63,9 +63,15 @@ def _no_labels(graded: _Graded) -> str | None:
     if not terms.needs_judge or not found.judges:
         return None
     if found.standing not in (TRUSTED, UNTRUSTED):
+        if found.labels < terms.min_labels:
+            return (
+                f"the judge has {found.labels} of {terms.min_labels} human labels, so nobody knows "
+                "whether it is right; grade answers in the review queue, or `review import` labels"
+            )
+        why = f" ({found.reason})" if found.reason else ""
         return (
-            f"the judge has {found.labels} of {terms.min_labels} human labels, so nobody knows "
-            "whether it is right; grade answers in the review queue, or `review import` labels"
+            f"{found.labels} human labels do not tell yet whether the judge is right{why}; more "
+            "reviews narrow it down"
         )
     for arm, labelled in zip(("control", "canary"), found.labelled, strict=True):
         if labelled < MIN_ARM_LABELS:

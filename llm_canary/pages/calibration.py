@@ -63,6 +63,7 @@ class Point:
     """One comparison as a point in time."""
 
     at: Moment
+    at_s: int
     source: str
     labelled: str
     kappa: str
@@ -288,6 +289,7 @@ def _point(run: Run) -> Point:
     kappa = run.report.subjects[0].kappa if run.report.subjects else None
     return Point(
         at=moment(run.at) or Moment("", ""),
+        at_s=int(run.at.timestamp()),
         source=_SOURCES.get(run.source, run.source),
         labelled=count_text(run.labelled),
         kappa=ABSENT if kappa is None else f"{kappa.value:.2f}",

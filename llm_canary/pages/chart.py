@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
 from math import ceil, exp, log
@@ -68,7 +69,7 @@ def over_time(
     for at in times:
         values = [line.value(line.column.arm, at) for line in lines]
         if any(value is not None for value in values):
-            rows.append(Row(at, f"{utc(at):%Y-%m-%d %H:%M}", tuple(map(number, values))))
+            rows.append(Row(at, _minute(at), tuple(map(number, values))))
     if not rows:
         return None
     columns = tuple(line.column for line in lines)
@@ -146,6 +147,11 @@ def number(value: float | None) -> str:
 def anchor_of(title: str) -> str:
     """Return an id for the title, its own and without special characters."""
     return f"chart-{blake2b(title.encode(), digest_size=6).hexdigest()}"
+
+
+@lru_cache(maxsize=2_048)  # all charts of a page share their times
+def _minute(at_s: int) -> str:
+    return f"{utc(at_s):%Y-%m-%d %H:%M}"
 
 
 def _edge(value: float) -> str:

@@ -83,10 +83,10 @@ def _csv(site: Site, visit: Visit) -> Response:
     step_s = shown.series.window.step_s
     for at in shown.series.times:
         for role, points in shown.series.points.items():
-            if (sums := points.get(at)) is None:
+            if (point := points.get(at)) is None:
                 continue
-            values = [each.quantile(q) for each in sums.histograms for q in _QUANTILES.values()]
-            row = [*(sums.counts[name] for name in COUNTS)]
+            values = [point.quantile(name, q) for name in HISTOGRAMS for q in _QUANTILES.values()]
+            row = [*(point.counts[name] for name in COUNTS)]
             rounded = ["" if value is None else f"{value:.6g}" for value in values]
             writer.writerow([f"{utc(at):%Y-%m-%dT%H:%M:%SZ}", step_s, role.value, *row, *rounded])
     filename = f"{shown.record.name}-{shown.range}.csv"

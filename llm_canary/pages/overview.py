@@ -46,6 +46,7 @@ class Row:
     units: str
     gates: str
     worst: MetricRow | None
+    has_passed: bool  # every gate has
     waits: str
     outlook: Expectation | None
 
@@ -193,6 +194,7 @@ def _row(each: RolloutSummary, now_s: float) -> Row:
         elapsed=f"for {duration_text(now_s - each.started_s)}" if each.started_s else "",
         units=f"{count_text(each.units[0])} / {count_text(each.units[1])} units" if is_on else "",
         gates=f"{passed} of {asked} gates passed" if asked else "",
+        has_passed=bool(asked) and passed == asked,
         worst=None if each.worst is None else metric_row(each.worst.comparison, each.worst),
         waits=_waits(each),
         outlook=_outlook(each, now_s),

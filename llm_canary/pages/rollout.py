@@ -117,10 +117,14 @@ class _Pages:
             tables=segment_tables(detail.slices or RolloutSlices()),
             all_path=_all_path(name, attempt),
         )  # fmt: skip
+        has_begun = detail.view.started_s is not None
+        charts, answers = (
+            rollout_path(name, part, attempt=attempt) if has_begun else ""
+            for part in ("charts", "answers")
+        )
         return self._site.html(
-            visit, "rollout.html", rollout=shown, live=live, segments=segments,
-            charts=rollout_path(name, "charts", attempt=attempt),
-            answers=rollout_path(name, "answers", attempt=attempt),
+            visit, "rollout.html", rollout=shown, live=live, segments=segments, charts=charts,
+            answers=answers,
         )  # fmt: skip
 
     def numbers(self, visit: Visit) -> Response:

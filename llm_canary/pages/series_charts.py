@@ -19,8 +19,7 @@ from llm_canary.pages.chart import (
 )
 from llm_canary.pages.quantity import BARE, Unit, unit_of
 from llm_canary.routing.table import Role
-from llm_canary.storage.repositories.series import Scores, Window, total
-from llm_canary.storage.rollups import HISTOGRAMS, Sums
+from llm_canary.storage.repositories.series import MOST_SCORED, Point, Scores, Window, total
 
 _FAILED = ("upstream_error", "truncated", "timeout")
 _UNSEEN = ("client_cancelled", "rejected")  # as the metrics of gates leave them out
@@ -28,7 +27,7 @@ _PERCENT = Unit(1.0, "\N{NARROW NO-BREAK SPACE}%", "")
 _MS, _USD, _TOKENS = unit_of("ms"), Unit(1.0, "", "", "$"), unit_of("tokens")
 _POINTS = Unit(100.0, "", "")
 
-Points = Mapping[Role, Mapping[int, Sums]]
+Points = Mapping[Role, Mapping[int, Point]]
 Rubrics = Mapping[str, Mapping[Role, Mapping[int, Scores]]]
 
 
@@ -55,7 +54,8 @@ class Series:
 
 def charts(series: Series, when: str) -> tuple[Chart, ...]:
     """Return every chart that has something to show; `when` says the range in words."""
-    totals = {role: total(series.points[role]) for role in Role}
+    totals = {role: total(series.points[role].values()) for role in Role}
+    scored = _scored_when(series, when)
     found = [
         _requests(series, totals, when),
         _errors(series, totals, when),
@@ -65,48 +65,56 @@ def charts(series: Series, when: str) -> tuple[Chart, ...]:
         _cost(series, totals, when),
         _spent(series, totals, when),
         _thumbs(series, totals, when),
-        *(_points(name, arms, when) for name, arms in sorted(series.scores.items())),
+        *(_points(name, arms, scored) for name, arms in sorted(series.scores.items())),
         _spread(totals, "Distribution of latency", "latency", _MS, when),
         _spread(totals, "Distribution of output tokens", "output_tokens", _TOKENS, when),
-        *(_tenths(name, arms, when) for name, arms in sorted(series.scores.items())),
+        *(_tenths(name, arms, scored) for name, arms in sorted(series.scores.items())),
     ]
     return tuple(chart for chart in found if chart is not None)
 
 
-def failed_share(sums: Sums) -> float | None:
+def _scored_when(series: Series, when: str) -> str:
+    count = sum(
+        scores.count
+        for arms in series.scores.values()
+        for points in arms.values()
+        for scores in points.values()
+    )
+    return when if count < MOST_SCORED else f"among the newest {MOST_SCORED:,} scored answers"
+
+
+def failed_share(point: Point) -> float | None:
     """Return the errors in percent of the exchanges that somebody saw."""
-    seen = sums.counts["requests"] - sum(sums.counts[name] for name in _UNSEEN)
-    return _ratio(100 * sum(sums.counts[name] for name in _FAILED), seen)
+    seen = point.counts["requests"] - sum(point.counts[name] for name in _UNSEEN)
+    return _ratio(100 * sum(point.counts[name] for name in _FAILED), seen)
 
 
-def _requests(series: Series, totals: Mapping[Role, Sums], when: str) -> Chart | None:
+def _requests(series: Series, totals: Mapping[Role, Point], when: str) -> Chart | None:
     shown = series.window
 
     def value(role: Role, at: int) -> float | None:
-        sums = series.points[role].get(at)
+        point = series.points[role].get(at)
         # The first and the last bin are not over, or not begun, within the window.
         lasted_s = min(at + shown.step_s, shown.until_s) - max(at, shown.since_s)
-        return None if sums is None else 60 * sums.counts["requests"] / max(lasted_s, 1.0)
+        return None if point is None else 60 * point.counts["requests"] / max(lasted_s, 1.0)
 
     counts: dict[Role, float | None] = {
-        role: float(sums.counts["requests"]) for role, sums in totals.items()
+        role: float(point.counts["requests"]) for role, point in totals.items()
     }
     fact = comparison_text("Requests", counts, BARE, when, places=0)
     return over_time("Requests", "per minute", fact, _pair(value), series.times)
 
 
-def _errors(series: Series, totals: Mapping[Role, Sums], when: str) -> Chart | None:
+def _errors(series: Series, totals: Mapping[Role, Point], when: str) -> Chart | None:
     fact = comparison_text("Errors", _each(totals, failed_share), _PERCENT, when)
     return over_time("Error rate", "%", fact, _lines(series, failed_share), series.times)
 
 
 def _quantiles(
-    series: Series, totals: Mapping[Role, Sums], title: str, name: str, when: str
+    series: Series, totals: Mapping[Role, Point], title: str, name: str, when: str
 ) -> Chart | None:
-    place = HISTOGRAMS.index(name)
-
-    def at_q(q: float) -> Callable[[Sums], float | None]:
-        return lambda sums: sums.histograms[place].quantile(q)
+    def at_q(q: float) -> Callable[[Point], float | None]:
+        return lambda point: point.quantile(name, q)
 
     fact = comparison_text(f"{title}, p95", _each(totals, at_q(0.95)), _MS, when)
     lines = [
@@ -117,9 +125,9 @@ def _quantiles(
     return over_time(title, "ms", fact, lines, series.times)
 
 
-def _tokens(series: Series, totals: Mapping[Role, Sums], when: str) -> Chart | None:
-    def mean(name: str) -> Callable[[Sums], float | None]:
-        return lambda sums: _ratio(sums.counts[name], sums.counts[f"{name}_known"])
+def _tokens(series: Series, totals: Mapping[Role, Point], when: str) -> Chart | None:
+    def mean(name: str) -> Callable[[Point], float | None]:
+        return lambda point: _ratio(point.counts[name], point.counts[f"{name}_known"])
 
     fact = comparison_text("Output", _each(totals, mean("completion_tokens")), _TOKENS, when)
     lines = [
@@ -133,19 +141,19 @@ def _tokens(series: Series, totals: Mapping[Role, Sums], when: str) -> Chart | N
     return over_time("Tokens per request", "tokens", fact, lines, series.times)
 
 
-def _cost(series: Series, totals: Mapping[Role, Sums], when: str) -> Chart | None:
+def _cost(series: Series, totals: Mapping[Role, Point], when: str) -> Chart | None:
     fact = comparison_text("Cost per request", _each(totals, cost_per_request), _USD, when)
     return over_time("Cost per request", "$", fact, _lines(series, cost_per_request), series.times)
 
 
-def cost_per_request(sums: Sums) -> float | None:
+def cost_per_request(point: Point) -> float | None:
     """Return the mean cost in dollars of the exchanges whose cost is known."""
-    return _ratio(sums.counts["cost_nanousd"] / 1e9, sums.counts["cost_known"])
+    return _ratio(point.counts["cost_nanousd"] / 1e9, point.counts["cost_known"])
 
 
-def _spent(series: Series, totals: Mapping[Role, Sums], when: str) -> Chart | None:
-    def spent(sums: Sums) -> float | None:
-        return sums.counts["cost_nanousd"] / 1e9 if sums.counts["cost_known"] else None
+def _spent(series: Series, totals: Mapping[Role, Point], when: str) -> Chart | None:
+    def spent(point: Point) -> float | None:
+        return point.counts["cost_nanousd"] / 1e9 if point.counts["cost_known"] else None
 
     upto: dict[Role, dict[int, float]] = {}
     for role, points in series.points.items():
@@ -157,10 +165,10 @@ def _spent(series: Series, totals: Mapping[Role, Sums], when: str) -> Chart | No
     return over_time("Cost, added up", "$", fact, lines, series.times)
 
 
-def _thumbs(series: Series, totals: Mapping[Role, Sums], when: str) -> Chart | None:
-    def up(sums: Sums) -> float | None:
-        given = sums.counts["thumbs_up"] + sums.counts["thumbs_down"]
-        return _ratio(100 * sums.counts["thumbs_up"], given)
+def _thumbs(series: Series, totals: Mapping[Role, Point], when: str) -> Chart | None:
+    def up(point: Point) -> float | None:
+        given = point.counts["thumbs_up"] + point.counts["thumbs_down"]
+        return _ratio(100 * point.counts["thumbs_up"], given)
 
     fact = comparison_text("Thumbs up, of those given", _each(totals, up), _PERCENT, when)
     return over_time("Thumbs up", "% of thumbs", fact, _lines(series, up), series.times)
@@ -183,11 +191,10 @@ def _points(name: str, arms: Mapping[Role, Mapping[int, Scores]], when: str) -> 
 
 
 def _spread(
-    totals: Mapping[Role, Sums], title: str, name: str, unit: Unit, when: str
+    totals: Mapping[Role, Point], title: str, name: str, unit: Unit, when: str
 ) -> Chart | None:
-    place = HISTOGRAMS.index(name)
-    medians = _each(totals, lambda sums: sums.histograms[place].quantile(0.5))
-    histograms = {role: sums.histograms[place] for role, sums in totals.items()}
+    medians = _each(totals, lambda point: point.quantile(name, 0.5))
+    histograms = {role: point.histogram(name) for role, point in totals.items()}
     fact = comparison_text("Median", medians, unit, when)
     return spread(title, unit.value.strip(), fact, histograms)
 
@@ -208,20 +215,20 @@ def _tenths(name: str, arms: Mapping[Role, Mapping[int, Scores]], when: str) -> 
 
 
 def _each(
-    totals: Mapping[Role, Sums], value: Callable[[Sums], float | None]
+    totals: Mapping[Role, Point], value: Callable[[Point], float | None]
 ) -> dict[Role, float | None]:
-    return {role: value(sums) for role, sums in totals.items()}
+    return {role: value(point) for role, point in totals.items()}
 
 
-def _of(series: Series, value: Callable[[Sums], float | None]) -> Value:
+def _of(series: Series, value: Callable[[Point], float | None]) -> Value:
     def at(role: Role, starts_s: int) -> float | None:
-        sums = series.points[role].get(starts_s)
-        return None if sums is None else value(sums)
+        point = series.points[role].get(starts_s)
+        return None if point is None else value(point)
 
     return at
 
 
-def _lines(series: Series, value: Callable[[Sums], float | None]) -> list[Line]:
+def _lines(series: Series, value: Callable[[Point], float | None]) -> list[Line]:
     return _pair(_of(series, value))
 
 

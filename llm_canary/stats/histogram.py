@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
@@ -9,13 +10,13 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from math import exp, floor, inf, isfinite, log
 
-import msgspec
+import numpy as np
 
 from llm_canary.errors import DataError
 
 _LOG_WIDTH = log(1.02)
-_decoder = msgspec.msgpack.Decoder(list[int])
 _LOWEST, _HIGHEST = floor(log(1e-9) / _LOG_WIDTH), floor(log(1e15) / _LOG_WIDTH)
+_ZERO, _MOST = -(2**15), 2**32 - 1
 
 
 @dataclass(slots=True)
@@ -83,17 +84,55 @@ class LogHistogram:
         ]
 
     def packed(self) -> bytes:
-        """Return the form to store: zeros, then bin and count in turn, as msgpack."""
-        flat = [self.zeros]
-        for bin_ in sorted(self.bins):
-            flat += (bin_, self.bins[bin_])
-        return msgspec.msgpack.encode(flat)
+        """Return the form to store: all bins, then their counts; zeros are a bin below all others.
+
+        Numbers of one width, so that many of them are added up without making objects of them.
+        """
+        bins = [bin_ for bin_ in sorted(self.bins) if self.bins[bin_]]
+        counts = [self.bins[bin_] for bin_ in bins]
+        if self.zeros:
+            bins, counts = [_ZERO, *bins], [self.zeros, *counts]
+        most = (min(count, _MOST) for count in counts)
+        return struct.pack(f"<{len(bins)}h{len(bins)}I", *bins, *most)
 
     @classmethod
     def unpacked(cls, data: bytes) -> LogHistogram:
         """Return the histogram that `packed` made `data` of."""
-        flat = _decoder.decode(data)
-        return cls(Counter(dict(zip(flat[1::2], flat[2::2], strict=True))), flat[0])
+        bins, counts = _arrays(data)
+        return cls._of(bins.tolist(), counts.tolist())
+
+    @classmethod
+    def sum_of(cls, packed: Iterable[bytes]) -> LogHistogram:
+        """Return the sum of packed histograms, whose bins may be thousands."""
+        arrays = [_arrays(data) for data in packed]
+        if not arrays:
+            return cls()
+        places = np.concatenate([bins for bins, _ in arrays]).astype(np.int64) - _ZERO
+        counts = np.concatenate([counts for _, counts in arrays])
+        sums = np.bincount(places, weights=counts)  # floats: exact to 2^53
+        found = np.flatnonzero(sums)
+        return cls._of((found + _ZERO).tolist(), sums[found].astype(np.int64).tolist())
+
+    @classmethod
+    def _of(cls, bins: list[int], counts: list[int]) -> LogHistogram:
+        made = cls(Counter(dict(zip(bins, counts, strict=True))))
+        made.zeros = made.bins.pop(_ZERO, 0)
+        return made
+
+
+def packed_quantile(data: bytes, q: float) -> float | None:
+    """Return what `quantile` returns of the unpacked histogram, in a tenth of the time."""
+    bins, counts = _arrays(data)
+    if not len(bins):
+        return None
+    upto = counts.cumsum(dtype=np.int64)
+    bin_ = int(bins[upto.searchsorted(q * (upto[-1] - 1), side="right")])
+    return 0.0 if bin_ == _ZERO else _middle(bin_)
+
+
+def _arrays(data: bytes) -> tuple[np.ndarray, np.ndarray]:
+    size = len(data) // 6
+    return np.frombuffer(data, "<i2", size), np.frombuffer(data, "<u4", size, 2 * size)
 
 
 def bin_of(value: float) -> int:

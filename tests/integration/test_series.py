@@ -77,7 +77,7 @@ def test_the_arms_hold_what_was_sent_and_nothing_else(engine: Engine) -> None:
         Role.CONTROL: [NOON_S - 600],
         Role.CANARY: [NOON_S - 540],
     }
-    assert total(arms[Role.CANARY]).counts["requests"] == 1
+    assert total(arms[Role.CANARY].values()).counts["requests"] == 1
 
 
 def test_steps_wider_than_the_coarsest_add_up(engine: Engine) -> None:
@@ -88,7 +88,7 @@ def test_steps_wider_than_the_coarsest_add_up(engine: Engine) -> None:
         shown = window(session, "rollout-1", NOON_S - 400 * DAY_S, NOON_S + 1)
         arms = arms_over_time(session, "rollout-1", shown)
 
-    assert total(arms[Role.CANARY]).counts["requests"] == len(times)
+    assert total(arms[Role.CANARY].values()).counts["requests"] == len(times)
     assert len(arms[Role.CANARY]) <= MOST_POINTS
 
 

@@ -2,7 +2,8 @@
 
 python -m tests.support.seeded DIR [--serve] [--seed N]    # make it in DIR, and serve it
 
-The week ends now, so that what runs still runs. The seed decides everything but ids and passwords' hashes.
+The week ends now, so that what runs still runs. The seed decides requests, answers and salts. The order in which drawn answers are
+reviewed follows their ids, which are new each time, so reviews differ in detail.
 """
 
 from __future__ import annotations
@@ -108,6 +109,7 @@ class Seeded:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.draw = random.Random(self.seed)
+        salts = random.Random(self.seed + 2)
         known = self.matter.answers(self.seed)
         path = parcels.write_project(
             self.folder, self.matter.config, self.matter.rubric, known, self.seed
@@ -127,7 +129,7 @@ class Seeded:
             lambda: self.config,
             self.clock,
             on_change=self.publisher.publish,
-            new_salt=lambda: f"salt-{self.draw.getrandbits(32):x}",
+            new_salt=lambda: f"salt-{salts.getrandbits(32):x}",
         )
         self.controller = Controller(self.engine, self.service, self.clock, holder="seeded")
         self.worker = JudgeWorker(self.engine, self.clock)

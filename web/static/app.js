@@ -21,6 +21,8 @@
 
   for (const element of document.querySelectorAll("[data-live]")) said.set(element.id, element.dataset.announce);
   live.hidden = said.size === 0;
+  // On a phone the place where one is may lie outside of the navigation's window.
+  document.querySelector(".places a[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
   document.addEventListener("htmx:beforeRequest", (event) => {
     if (document.hidden && event.target.matches?.("[data-live]")) event.preventDefault();

@@ -90,7 +90,7 @@
       height: HEIGHT,
       legend: { show: false },
       cursor: { y: false, points: { size: 7 }, drag: { x: false, y: false } },
-      scales: { x: { time: false }, y: { range: (u, low, high) => [0, high > 0 ? high * 1.08 : 1] } },
+      scales: { x: { time: false }, y: { range: (u, low, high) => [Math.min(0, low ?? 0), high > 0 ? high * 1.08 : 1] } },
       axes: [x, { ...axis, size: 48, values: (u, splits) => splits.map(shown) }],
       series: [{}, ...keys.map((key) => ({
         stroke: getComputedStyle(key).color,

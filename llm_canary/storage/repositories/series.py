@@ -5,7 +5,7 @@ A bin in which nothing happened is absent, which is not the same as zero.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
@@ -16,13 +16,14 @@ from sqlmodel import Session, col
 from llm_canary.clock import utc
 from llm_canary.routing.table import Role
 from llm_canary.sampling import Stream
+from llm_canary.stats.histogram import LogHistogram, packed_quantile
 from llm_canary.storage import rollups
 from llm_canary.storage.models.grading import Sample
 from llm_canary.storage.models.rollups import RollupBin
-from llm_canary.storage.rollups import Sums
 
 MOST_POINTS = 300
-_MOST_SAMPLES = 20_000  # the newest ones; enough for every mean that a chart can show
+MOST_SCORED = 8_000  # the newest ones: reading 20,000 takes 30 ms
+_READ = ("starts_s", "arm", *rollups.COUNTS, *rollups.HISTOGRAMS)
 _TENTHS = tuple(number / 10 for number in range(1, 10))
 
 
@@ -33,6 +34,22 @@ class Window:
     since_s: float
     until_s: float
     step_s: int
+
+
+@dataclass(frozen=True)
+class Point:
+    """What one arm comes to within some time; histograms as they are stored."""
+
+    counts: Mapping[str, int]
+    histograms: tuple[bytes, ...]
+
+    def quantile(self, name: str, q: float) -> float | None:
+        """Return a quantile of "latency", "ttft" or "output_tokens"."""
+        return packed_quantile(self.histograms[rollups.HISTOGRAMS.index(name)], q)
+
+    def histogram(self, name: str) -> LogHistogram:
+        """Return the distribution of "latency", "ttft" or "output_tokens"."""
+        return LogHistogram.unpacked(self.histograms[rollups.HISTOGRAMS.index(name)])
 
 
 @dataclass
@@ -70,10 +87,12 @@ def _fine_since_s(session: Session, rollout_id: str) -> float:
     return inf if fine is None else float(fine)
 
 
-def arms_over_time(session: Session, rollout_id: str, shown: Window) -> dict[Role, dict[int, Sums]]:
-    """Return the sums of both arms by the start of the bin; the first bin may begin earlier."""
+def arms_over_time(
+    session: Session, rollout_id: str, shown: Window
+) -> dict[Role, dict[int, Point]]:
+    """Return what both arms come to by the start of the bin; the first bin may begin earlier."""
     stored_s = min(shown.step_s, rollups.STEPS_S[-1])
-    columns: list[Any] = [getattr(RollupBin, name) for name in rollups.COLUMN_NAMES]
+    columns: list[Any] = [getattr(RollupBin, name) for name in _READ]
     query = select(*columns).where(
         col(RollupBin.rollout_id) == rollout_id,
         col(RollupBin.step_s) == stored_s,
@@ -81,24 +100,29 @@ def arms_over_time(session: Session, rollout_id: str, shown: Window) -> dict[Rol
         col(RollupBin.starts_s) < shown.until_s,
         col(RollupBin.arm).in_([role.value for role in Role]),
     )
-    found: dict[Role, dict[int, Sums]] = {role: {} for role in Role}
-    for row in session.execute(query.order_by(col(RollupBin.starts_s))):
-        bin_, sums = rollups.read_bin(row)
-        points = found[Role(bin_.arm)]
-        starts_s = bin_.starts_s // shown.step_s * shown.step_s
-        if starts_s in points:
-            points[starts_s].merge(sums)
-        else:
-            points[starts_s] = sums
-    return found
+    found: dict[Role, dict[int, list[Point]]] = {role: {} for role in Role}
+    for starts_s, arm, *rest in session.execute(query.order_by(col(RollupBin.starts_s))):
+        counts = dict(zip(rollups.COUNTS, rest, strict=False))
+        point = Point(counts, tuple(rest[len(rollups.COUNTS) :]))
+        found[Role(arm)].setdefault(starts_s // shown.step_s * shown.step_s, []).append(point)
+    return {
+        role: {
+            starts_s: points[0] if len(points) == 1 else total(points)
+            for starts_s, points in arm.items()
+        }
+        for role, arm in found.items()
+    }
 
 
-def total(points: Mapping[int, Sums]) -> Sums:
-    """Return the sums of all points."""
-    whole = Sums.none()
-    for sums in points.values():
-        whole.merge(sums)
-    return whole
+def total(points: Collection[Point]) -> Point:
+    """Return what the points come to together."""
+    return Point(
+        {name: sum(point.counts[name] for point in points) for name in rollups.COUNTS},
+        tuple(
+            LogHistogram.sum_of(point.histograms[place] for point in points).packed()
+            for place in range(len(rollups.HISTOGRAMS))
+        ),
+    )
 
 
 def scores_over_time(
@@ -120,7 +144,7 @@ def scores_over_time(
             score.is_not(None),
         )
         .order_by(col(Sample.drawn_at).desc())
-        .limit(_MOST_SAMPLES)
+        .limit(MOST_SCORED)
         .subquery()
     )
     second = extract("epoch", newest.c.drawn_at)

@@ -19,6 +19,7 @@ _READ = (
     "id", "at", "share", "assigned", "served", "unit_hash", "session_hash", "response_id",
     "stream", "terminal", "ttft_ms", "latency_ms", "prompt_tokens", "completion_tokens",
     "cost_nanousd", "uncached_cost_nanousd", "schema_expected", "output_valid", "empty", "refusal",
+    "key_name",
 )  # fmt: skip
 
 

@@ -71,6 +71,11 @@ def test_a_worse_one_is_rolled_back_on_its_points():
         pytest.param(
             {"standing": "not_enough", "labels": 40}, "40 of 100 human labels", id="few-labels"
         ),
+        pytest.param(
+            {"standing": "not_enough", "labels": 407, "reason": "kappa 0.42 [0.38, 0.46]"},
+            r"407 human labels do not tell yet .* \(kappa 0.42",
+            id="many-labels-that-do-not-tell",
+        ),
         pytest.param({"labelled": (60, 29)}, "29 of 30 answers of the canary", id="few-of-one-arm"),
         pytest.param({"lately": (40, 4)}, "graded 4 of the 40 answers", id="people-have-stopped"),
         pytest.param(

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-from collections import Counter
 
 import pytest
 
@@ -12,8 +11,8 @@ from llm_canary.pages.series_charts import Series, charts
 from llm_canary.resources import resource_dir
 from llm_canary.routing.table import Role
 from llm_canary.stats.histogram import LogHistogram
-from llm_canary.storage.repositories.series import Scores, Window
-from llm_canary.storage.rollups import Sums
+from llm_canary.storage.repositories.series import MOST_SCORED, Point, Scores, Window
+from llm_canary.storage.rollups import COUNTS
 
 START = 1_800_000_000
 
@@ -22,7 +21,8 @@ def sums(*latencies, ttft=(), tokens=(), **counts):
     histograms = [LogHistogram() for _ in range(3)]
     for histogram, values in zip(histograms, (latencies, ttft, tokens), strict=True):
         histogram.extend(values)
-    return Sums(Counter(counts), tuple(histograms))
+    zeros = dict.fromkeys(COUNTS, 0)
+    return Point(zeros | counts, tuple(histogram.packed() for histogram in histograms))
 
 
 def series(control=None, canary=None, scores=None, *, step=60, minutes=10):
@@ -115,6 +115,13 @@ def test_rubrics_have_points_and_a_distribution():
     assert cells(of, "Rubric helpful") == {START: ("50", ABSENT)}
     rows = cells(of, "Distribution of points by helpful")
     assert (rows[0], rows[9], rows[5]) == (("50", ABSENT), ("50", ABSENT), ("0", ABSENT))
+
+
+def test_only_the_newest_answers_being_read_is_said():
+    many = {Role.CONTROL: {START: Scores(MOST_SCORED, 1.0, [0] * 10)}, Role.CANARY: {}}
+    of = series({START: sums(requests=1)}, scores={"helpful": many})
+
+    assert "among the newest 8,000 scored answers" in chart(of, "Rubric helpful").fact
 
 
 def test_a_distribution_holds_every_answer():

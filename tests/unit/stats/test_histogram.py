@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_canary.errors import DataError
-from llm_canary.stats.histogram import LogHistogram
+from llm_canary.stats.histogram import LogHistogram, packed_quantile
 
 values = st.lists(st.one_of(st.just(0.0), st.floats(1e-8, 1e14)), max_size=50)
 
@@ -72,3 +72,12 @@ def test_a_negative_count_and_an_impossible_quantile_are_refused():
         LogHistogram().add(1.0, -2)
     with pytest.raises(DataError, match=r"1\.2"):
         LogHistogram().quantile(1.2)
+
+
+@given(values, values, st.floats(0, 1))
+def test_the_stored_form_holds_everything_and_adds_up(first, second, q):
+    one, other = histogram(first), histogram(second)
+
+    assert LogHistogram.unpacked(one.packed()) == one
+    assert LogHistogram.sum_of([one.packed(), other.packed()]) == one + other
+    assert packed_quantile(one.packed(), q) == one.quantile(q)
