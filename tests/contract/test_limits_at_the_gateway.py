@@ -1,6 +1,7 @@
 """Limits through a running gateway: what clients see, and that nothing leaks."""
 
 import concurrent.futures
+import socket
 import time
 
 import openai
@@ -123,15 +124,63 @@ def test_limited_requests_are_spread_over_the_arms_by_chance_and_enter_no_compar
     assert abs(share["control"] - share["canary"]) < 0.2
 
 
-def test_whichever_way_requests_end_no_slot_is_kept(gateway, upstream):
-    limit(gateway, concurrent_streams=3, requests_per_minute=10_000)
-    meter = gateway.state.snapshot.key_of(text_of("app")).caller.meter
-    chat(gateway, headers=bearer("app"))
-    upstream.script = None
-    for _ in range(10):
-        chat(gateway, headers=bearer("app"))
-    upstream.stop()
-    answers = [chat(gateway, headers=bearer("app")).status for _ in range(10)]
+async def hang_up(_request, client):
+    client.hang_up()
 
-    assert 429 not in answers
+
+async def break_off(_request, client):
+    await client.begin_stream()
+    await client.chunk(b'data: {"choices": [{"index": 0, "delta": {"content": "a"}}]}\n\n')
+    client.hang_up()
+
+
+async def refuse(_request, client):
+    await client.answer(b"no", status=500)
+
+
+async def nonsense(_request, client):
+    await client.answer(b"no")
+
+
+async def silent(_request, client):
+    await client.wait_closed()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("script", [provide, hang_up, break_off, refuse, nonsense, silent])
+def test_whichever_way_requests_end_no_slot_is_kept(gateway, upstream, script, stream):
+    gateway.change(upstream={"first_byte_timeout_s": 0.05})
+    limit(gateway, concurrent_streams=2)
+    meter = gateway.state.snapshot.key_of(text_of("app")).caller.meter
+    upstream.script = script
+
+    statuses = [chat(gateway, headers=bearer("app"), stream=stream).status for _ in range(4)]
+
+    assert 429 not in statuses
     assert meter.in_flight == 0
+
+
+def test_a_client_that_leaves_frees_its_slot(gateway, upstream):
+    limit(gateway, concurrent_streams=1)
+    meter = gateway.state.snapshot.key_of(text_of("app")).caller.meter
+    upstream.script = silent
+    body = b'{"model": "bot", "messages": [{"role": "user", "content": "Hi"}]}'
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n"
+        f"authorization: Bearer {text_of('app')}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", gateway.port)) as connection:
+        connection.sendall(head.encode() + body)
+        wait_until(lambda: meter.in_flight == 1)
+        refused = chat(gateway, headers=bearer("app"))
+        assert refused.status == 429
+        assert "under way" in refused.json["error"]["message"]
+
+    wait_until(lambda: meter.in_flight == 0)
+
+
+def wait_until(is_so):
+    deadline = time.monotonic() + 5.0
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
