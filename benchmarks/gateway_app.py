@@ -1,7 +1,8 @@
 """The data plane with a running 10 % split, for `bench.py`: `python benchmarks/gateway_app.py 9300`.
 
 Every request is parsed, hashed, assigned, rewritten, relayed, tapped and recorded into a spool.
-Set LLM_CANARY_BENCH_TELEMETRY=off to see what the recording costs.
+Set LLM_CANARY_BENCH_TELEMETRY=off to see what the recording costs, and LLM_CANARY_BENCH_GUARDS=on to
+see what a key, limits that are never met, a detected language and redaction cost (the key: KEY).
 """
 
 import gc
@@ -10,11 +11,22 @@ import sys
 import tempfile
 from pathlib import Path
 
+import msgspec
 import uvicorn
 
 from llm_canary.gateway.app import GatewayApp
 from llm_canary.gateway.state import GatewayState
-from llm_canary.routing.table import Price, Route, RoutingTable, Split, Upstream, Variant
+from llm_canary.routing.limits import Limits
+from llm_canary.routing.table import (
+    ContentStore,
+    KeyRef,
+    Price,
+    Route,
+    RoutingTable,
+    Split,
+    Upstream,
+    Variant,
+)
 from llm_canary.server.http_protocol import HttpProtocol
 
 UPSTREAM = os.environ.get("LLM_CANARY_BENCH_UPSTREAM", "http://127.0.0.1:9100/v1")
@@ -51,8 +63,20 @@ def table():
         segments={"tier": "header:x-canary-segment-tier", "hour": "derive"},
         split=split,
     )
+    keys = ()
+    if os.environ.get("LLM_CANARY_BENCH_GUARDS") == "on":
+        os.environ["LLM_CANARY_BENCH_KEY"] = "KEY"
+        limits = Limits(10_000_000, 10_000_000_000, 1_000_000, 10**18)
+        keys = (KeyRef(name="bench", secret="${LLM_CANARY_BENCH_KEY}", limits=limits),)
+        route = msgspec.structs.replace(
+            route,
+            limits=limits,
+            content=ContentStore.REDACTED,
+            segments={**route.segments, "language": "detect", "length": "first_message"},
+        )
     return RoutingTable(
         config_hash="bench",
+        keys=keys,
         version=1,
         routes={route.name: route},
         upstreams={"mock": Upstream(name="mock", kind="openai", base_url=UPSTREAM)},
