@@ -2,7 +2,8 @@
 
 Every request is parsed, hashed, assigned, rewritten, relayed, tapped and recorded into a spool.
 Set LLM_CANARY_BENCH_TELEMETRY=off to see what the recording costs, LLM_CANARY_BENCH_CONTENT=redacted
-to see what redaction does.
+to see what redaction does, and LLM_CANARY_BENCH_GUARDS=on what a key, limits that are never met, a
+detected language and redaction cost together (the key: KEY).
 """
 
 import gc
@@ -11,12 +12,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+import msgspec
 import uvicorn
 
 from llm_canary.gateway.app import GatewayApp
 from llm_canary.gateway.state import GatewayState
+from llm_canary.routing.limits import Limits
 from llm_canary.routing.table import (
     ContentStore,
+    KeyRef,
     Price,
     Route,
     RoutingTable,
@@ -61,8 +65,20 @@ def table():
         split=split,
         content=ContentStore(os.environ.get("LLM_CANARY_BENCH_CONTENT", "none")),
     )
+    keys = ()
+    if os.environ.get("LLM_CANARY_BENCH_GUARDS") == "on":
+        os.environ["LLM_CANARY_BENCH_KEY"] = "KEY"
+        limits = Limits(10_000_000, 10_000_000_000, 1_000_000, 10**18)
+        keys = (KeyRef(name="bench", secret="${LLM_CANARY_BENCH_KEY}", limits=limits),)
+        route = msgspec.structs.replace(
+            route,
+            limits=limits,
+            content=ContentStore.REDACTED,
+            segments={**route.segments, "language": "detect", "length": "first_message"},
+        )
     return RoutingTable(
         config_hash="bench",
+        keys=keys,
         version=1,
         routes={route.name: route},
         upstreams={"mock": Upstream(name="mock", kind="openai", base_url=UPSTREAM)},

@@ -12,6 +12,7 @@
     │   ├── MethodNotAllowed   405
     │   ├── Conflict           409  the state of the thing forbids the act
     │   ├── PayloadTooLarge    413
+    │   ├── RateLimited        429  a limit of the key or route; BudgetSpent: its money
     │   ├── UpstreamUnavailable 502 the upstream cannot be reached or answers nonsense
     │   ├── UpstreamTimeout    504
     │   └── NotReady           503  no routing table or database yet
@@ -102,6 +103,26 @@ class PayloadTooLarge(RequestError):
 
     status = 413
     code = "payload_too_large"
+
+
+class RateLimited(RequestError):
+    """A key or a route has no more to use now."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+    type = "rate_limit_error"
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        self.headers: list[tuple[bytes, bytes]] = []
+
+
+class BudgetSpent(RateLimited):
+    """A key or a route has spent its money of the day."""
+
+    code = "insufficient_quota"
+    type = "insufficient_quota"
 
 
 class UpstreamUnavailable(RequestError):

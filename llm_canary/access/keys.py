@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+import msgspec
 from sqlalchemy.engine import Engine
 from sqlmodel import Session
 
@@ -14,6 +15,7 @@ from llm_canary.auth import AccessRole, key_hash, key_text, shown_part
 from llm_canary.clock import Clock, utc
 from llm_canary.errors import Conflict, InvalidRequest, NotFound
 from llm_canary.ids import uuid7
+from llm_canary.routing.limits import Limits
 from llm_canary.storage.engine import read_session, write_session
 from llm_canary.storage.repositories import keys as rows
 from llm_canary.storage.repositories.installation import KEY_SECRET, get_or_set, locked
@@ -33,6 +35,7 @@ class KeyWish(NamedTuple):
     routes: Sequence[str] | None = None  # None: every route
     may_pin: bool = False
     lives_s: float | None = None  # None: until it is revoked
+    limits: Limits | None = None
 
 
 class NewKey(NamedTuple):
@@ -119,6 +122,7 @@ def facts_of(record: KeyRecord) -> dict[str, Any]:
         "role": record.role,
         "routes": None if record.routes is None else list(record.routes),
         "pin": record.may_pin,
+        **(record.limits or {}),
         "expires_at": record.expires_at.isoformat() if record.expires_at else None,
     }
 
@@ -141,7 +145,7 @@ def _make(
         role=wish.role.value,
         routes=None if wish.routes is None else tuple(dict.fromkeys(wish.routes)),
         may_pin=wish.may_pin,
-        limits=None,
+        limits=None if wish.limits is None else msgspec.to_builtins(wish.limits),
         created_at=now,
         created_by=by,
         expires_at=None if wish.lives_s is None else now + timedelta(seconds=wish.lives_s),
@@ -156,7 +160,8 @@ def _same_as(old: KeyRecord) -> KeyWish:
     lives_s = None
     if old.expires_at is not None:
         lives_s = (old.expires_at - old.created_at).total_seconds()
-    return KeyWish(old.name, AccessRole(old.role), old.routes, old.may_pin, lives_s)
+    limits = None if old.limits is None else msgspec.convert(old.limits, Limits)
+    return KeyWish(old.name, AccessRole(old.role), old.routes, old.may_pin, lives_s, limits)
 
 
 def _check(wish: KeyWish) -> None:

@@ -85,6 +85,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     database_problem: str | None = None
     dropped: int | None = None  # facts lost before the spool; None = the gateway runs elsewhere
     telemetry: TelemetryStatus | None = None
+    limited: dict[str, dict[str, int]] | None = None  # requests refused, by key and by route
     drain: DrainStats | None = None
     loops: tuple[LoopStatus, ...] = ()
 

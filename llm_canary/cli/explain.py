@@ -196,7 +196,7 @@ def _caller(table: RoutingTable, name: str | None) -> Caller:
     known: list[KeyRef | StoredKey] = [*table.keys, *table.stored.keys]
     for each in reversed(known):  # of two with one name, the one that was made last
         if each.name == name:
-            return GatewayKey(each).caller
+            return GatewayKey(each, None).caller
     names = ", ".join(each.name for each in known) or "none"
     raise click.BadParameter(f"there is no key {name!r}; keys: {names}", param_hint="--key")
 

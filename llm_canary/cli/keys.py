@@ -18,6 +18,7 @@ from llm_canary.cli.output import (
 
 if TYPE_CHECKING:
     from llm_canary.access.keys import NewKey
+    from llm_canary.routing.limits import Limits
     from llm_canary.storage.repositories.keys import KeyRecord
 
 _WHICH = click.argument("which", metavar="NAME|PREFIX")
@@ -63,21 +64,28 @@ def keys() -> None:
 )
 @click.option("--expires", type=_Duration(), help="After so long, such as 90d; default: never.")
 @click.option("--pin", is_flag=True, help="May choose a variant by `x-canary-pin`.")
+@click.option("--rpm", type=click.IntRange(1, 10_000_000), help="Requests per minute.")
+@click.option("--tpm", type=click.IntRange(1, 10_000_000_000), help="Tokens per minute.")
+@click.option("--concurrent", type=click.IntRange(1, 1_000_000), help="Requests under way at once.")
+@click.option(
+    "--budget-usd",
+    type=click.FloatRange(0, 1_000_000, min_open=True),
+    help="Dollars per day (UTC).",
+)
 @json_option
-def create(
-    *,
-    name: str,
-    role: str,
-    routes: tuple[str, ...],
-    expires: float | None,
-    pin: bool,
-    as_json: bool,
-) -> None:
+def create(*, name: str, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - click's options
     """Make a key called NAME, which owns what is asked with it. Its text is shown once."""
     from llm_canary.access.keys import ApiKeys, KeyWish, facts_of  # noqa: PLC0415
     from llm_canary.cli.access_database import access_database  # noqa: PLC0415
 
-    wish = KeyWish(name, AccessRole(role), routes or None, pin, expires)
+    wish = KeyWish(
+        name,
+        AccessRole(options["role"]),
+        options["routes"] or None,
+        options["pin"],
+        options["expires"],
+        _limits(options),
+    )
     with access_database() as database:
         made = ApiKeys(database.engine, database.clock).create(wish, by=database.actor.name)
         database.note("key.create", name, facts_of(made.record))
@@ -160,6 +168,19 @@ def revoke(*, which: str, as_json: bool) -> None:
         print_json([{"name": each.name, "prefix": each.prefix} for each in ended])
     else:
         print_lines(f"revoked {each.name} ({each.prefix}…)" for each in ended)
+
+
+def _limits(options: dict[str, Any]) -> Limits | None:
+    from llm_canary.config.limit_entries import UseEntry, limits_of  # noqa: PLC0415
+
+    return limits_of(
+        UseEntry(
+            requests_per_minute=options["rpm"],
+            tokens_per_minute=options["tpm"],
+            concurrent_streams=options["concurrent"],
+            budget_usd_per_day=options["budget_usd"],
+        )
+    )
 
 
 def _print_new(made: NewKey, *, as_json: bool) -> None:

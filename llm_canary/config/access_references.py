@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 from llm_canary.auth import AccessRole
 from llm_canary.config import secrets
+from llm_canary.config.limit_entries import limits_of
 from llm_canary.config.web_entries import KeyEntry, OidcEntry
 from llm_canary.documents.problems import KeyPath, Problems, did_you_mean, one_of, shown
 from llm_canary.errors import ConfigError
@@ -34,6 +35,7 @@ def resolve_keys(
             may_pin=entry.pin,
             role=entry.role,
             routes=None if entry.routes is None else tuple(entry.routes),
+            limits=limits_of(entry.limits),
         )
         for name, entry in entries.items()
     )

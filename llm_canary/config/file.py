@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from llm_canary.config.content_entry import ContentEntry
+from llm_canary.config.limit_entries import UseEntry
 from llm_canary.config.upstream_entries import UpstreamEntry
 from llm_canary.config.values import (
     Duration,
@@ -87,6 +88,7 @@ class RouteEntry(Entry):
         default=OnDisconnect.CANCEL,
         description="the client leaves: `cancel` the answer, or `drain` it to learn its usage",
     )
+    limits: UseEntry | None = Field(default=None, description="what all its clients may use")
 
 
 class RangeEntry(Entry):

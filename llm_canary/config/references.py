@@ -15,6 +15,7 @@ from llm_canary.config.file import (
     RolloutEntry,
     VariantEntry,
 )
+from llm_canary.config.limit_entries import limits_of
 from llm_canary.config.prompts import Prompt, load_prompt
 from llm_canary.config.rollout_spec import RolloutSpec
 from llm_canary.config.upstreams import resolve_upstream
@@ -172,6 +173,7 @@ class _Resolver:
                 ),
                 hash_segments=tuple(entry.content.hash_segments),
                 on_disconnect=entry.on_disconnect,
+                limits=limits_of(entry.limits),
             )
 
     def _implied_segments(self, route: str, declared: dict[str, str]) -> dict[str, str]:

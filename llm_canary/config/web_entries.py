@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field
 
 from llm_canary.auth import AccessRole
+from llm_canary.config.limit_entries import UseEntry
 from llm_canary.config.values import RouteName, SecretReference
 from llm_canary.documents.entry import Entry, expected
 
@@ -112,3 +113,4 @@ class KeyEntry(Entry):
         description="the only routes there are for this key, of role `app`; unset: all",
     )
     pin: bool = Field(default=False, description="may choose a variant by `x-canary-pin`")
+    limits: UseEntry | None = Field(default=None, description="what may be used with it")

@@ -12,6 +12,7 @@ from llm_canary.gateway.asgi import Headers
 from llm_canary.gateway.dialects.dialect import Dialect
 from llm_canary.gateway.dialects.request import InferenceRequest
 from llm_canary.gateway.keys import Caller
+from llm_canary.gateway.limits import Hold
 from llm_canary.gateway.snapshot import CompiledRoute, CompiledVariant, Snapshot
 from llm_canary.gateway.sse import Tap
 from llm_canary.ids import uuid7
@@ -42,6 +43,7 @@ class Exchange:
         "finished",
         "first_content",
         "headers",
+        "hold",
         "id",
         "model_sent",
         "no_log",
@@ -92,6 +94,7 @@ class Exchange:
         self.response_id: str | None = None
         self.model_sent: str | None = None
         self.no_log = False
+        self.hold: Hold | None = None  # None: nothing is limited
         self.status = 0
         self.terminal: Terminal | None = None
         self.error_code: str | None = None

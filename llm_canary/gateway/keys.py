@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from llm_canary.auth import KeyHasher, Permission, may
 from llm_canary.config.secrets import resolve
 from llm_canary.errors import ConfigError
+from llm_canary.gateway.limits import Meter, Meters
 from llm_canary.routing.table import KeyRef, RoutingTable, StoredKey
 
 _log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ class Caller(NamedTuple):
     may_pin: bool
     routes: frozenset[str] | None = None  # the only ones there are for it; None = all
     reads_all: bool = True  # also what other keys have made
+    meter: Meter | None = None  # None: nothing is limited
 
     def may_use(self, route: str) -> bool:
         """Say whether the route is there for this caller."""
@@ -52,7 +54,7 @@ class GatewayKey:
         "serves_until_s",
     )
 
-    def __init__(self, key: KeyRef | StoredKey) -> None:
+    def __init__(self, key: KeyRef | StoredKey, meter: Meter | None) -> None:
         self.name, self.role = key.name, key.role
         self.caller = Caller(
             key.name,
@@ -60,6 +62,7 @@ class GatewayKey:
             key.may_pin,
             None if key.routes is None else frozenset(key.routes),
             may(key.role, Permission.READ),
+            meter,
         )
         if isinstance(key, StoredKey):
             self.id, self.noted_s = key.id, -math.inf
@@ -75,25 +78,31 @@ class GatewayKey:
 class GatewayKeys:
     """The keys of one routing table."""
 
-    def __init__(self, table: RoutingTable) -> None:
+    def __init__(self, table: RoutingTable, meters: Meters, now_s: float) -> None:
         # A hash that nobody outside can foresee: the time of a look-up tells nothing about the keys
         # it is compared with. Without stored keys there need be no shared secret.
         secret = bytes.fromhex(table.stored.secret) or os.urandom(_PEPPER_BYTES)
         self._hash = KeyHasher(secret).digest
+
+        def made(key: KeyRef | StoredKey) -> GatewayKey:
+            return GatewayKey(key, meters.of_key(key.name, key.limits, now_s))
+
         self._known: Mapping[bytes, GatewayKey] = {
-            **{bytes.fromhex(key.hash): GatewayKey(key) for key in table.stored.keys},
-            **self._of_file(table),
+            **{bytes.fromhex(key.hash): made(key) for key in table.stored.keys},
+            **self._of_file(table, made),
         }
 
     def find(self, token: str) -> GatewayKey | None:
         """Return the key whose text is `token`."""
         return self._known.get(self._hash(token))
 
-    def _of_file(self, table: RoutingTable) -> dict[bytes, GatewayKey]:
+    def _of_file(
+        self, table: RoutingTable, made: Callable[[KeyRef], GatewayKey]
+    ) -> dict[bytes, GatewayKey]:
         keys: dict[bytes, GatewayKey] = {}
         for key in table.keys:
             try:
-                keys[self._hash(resolve(key.secret))] = GatewayKey(key)
+                keys[self._hash(resolve(key.secret))] = made(key)
             except ConfigError as error:
                 # Fail closed: the table stays keyed, this one key opens nothing.
                 _log.warning("key %r cannot be used: %s", key.name, error.message)

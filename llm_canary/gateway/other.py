@@ -25,6 +25,7 @@ from llm_canary.gateway.serve import (
     answer_not_found,
     assign_variant,
     forwarded,
+    limit,
     model_not_found,
     serve,
 )
@@ -65,6 +66,7 @@ async def serve_other(state: GatewayState, scope: Scope, receive: Receive, send:
             body, model = _routed(state, exchange, snapshot, body)
         if exchange.upstream is None:
             exchange.upstream = _upstream(state, exchange, snapshot, scope)
+            limit(exchange, None, exchange.request)
             exchange.model_sent = model
         outbound = Outbound(
             path=quote(path[len(_PREFIX) :], safe="/:@-._~!$&'()*+,;="),
@@ -112,6 +114,7 @@ def _routed(
         raise model_not_found(request.model, snapshot, caller)
     if route is None:
         return body, request.model or None
+    limit(exchange, route, request)
     exchange.variant = variant = assign_variant(state, exchange, snapshot, route, request)
     exchange.upstream = variant.variant.upstream
     exchange.model_sent = variant.variant.model

@@ -7,7 +7,7 @@ from functools import partial
 
 from msgspec import Raw
 
-from llm_canary.errors import NotFound, RequestError
+from llm_canary.errors import NotFound, RateLimited, RequestError
 from llm_canary.gateway.access import authenticate
 from llm_canary.gateway.asgi import (
     ClientLeft,
@@ -21,6 +21,7 @@ from llm_canary.gateway.asgi import (
 from llm_canary.gateway.choose import Asked, Kept, choose
 from llm_canary.gateway.continuations import Served
 from llm_canary.gateway.dialects.dialect import Dialect
+from llm_canary.gateway.dialects.embeddings import EMBEDDINGS
 from llm_canary.gateway.dialects.request import InferenceRequest
 from llm_canary.gateway.dialects.responses import RESPONSES
 from llm_canary.gateway.errors import (
@@ -32,17 +33,22 @@ from llm_canary.gateway.errors import (
 )
 from llm_canary.gateway.exchange import CLIENT_LEFT_STATUS, Exchange
 from llm_canary.gateway.keys import Caller
+from llm_canary.gateway.limits import Moment, hold
 from llm_canary.gateway.record import event_of
 from llm_canary.gateway.relay import Outgoing, relay
 from llm_canary.gateway.snapshot import CompiledRoute, CompiledVariant, Snapshot
 from llm_canary.gateway.state import GatewayState
 from llm_canary.providers.wire import Outbound
 from llm_canary.routing.table import Role
-from llm_canary.telemetry.events import Continuation, Terminal
+from llm_canary.telemetry.events import Continuation, InferenceEvent, Terminal
 
 _MAX_SHOWN = 80
 _MAX_ROUTES_SHOWN = 20
 _TRUE = Raw(b"true")
+_CHARS_PER_TOKEN = 4.0
+_MOST_TOKENS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+_ANSWER_TOKENS = 500  # where the request names no most
+_ANSWER_TOKENS_AT_MOST = 1_000_000
 _OFF = (b"", b"0", b"false", b"no")
 # Everything else of a client's header stays here: keys and cookies above all, but also the headers
 # that name users. These few belong to the conversation between client and provider.
@@ -109,8 +115,10 @@ def _record(state: GatewayState, exchange: Exchange) -> None:
     The client has its answer by now. A quick event is made here: handing the interpreter to the
     telemetry thread and back costs more than it saves.
     """
+    if exchange.hold is not None:
+        exchange.hold.end()
     _remember(state, exchange)
-    make = partial(event_of, exchange, state.token_rates)
+    make = partial(_event, state, exchange)
     if exchange.is_quick_to_record:
         state.record(make())
     else:
@@ -119,6 +127,15 @@ def _record(state: GatewayState, exchange: Exchange) -> None:
             weight_bytes=exchange.weight_bytes,
             without_text=partial(make, keeps_text=False),
         )
+
+
+def _event(state: GatewayState, exchange: Exchange, *, keeps_text: bool = True) -> InferenceEvent:
+    event = event_of(exchange, state.token_rates, keeps_text=keeps_text)
+    if exchange.hold is not None:
+        prompt, completion = event.prompt_tokens, event.completion_tokens
+        tokens = None if prompt is None or completion is None else prompt + completion
+        exchange.hold.settle(tokens, event.cost_nanousd, state.clock.now_s())
+    return event
 
 
 def _remember(state: GatewayState, exchange: Exchange) -> None:
@@ -162,6 +179,9 @@ def _prepare(
     """
     route, caller = snapshot.routes.get(request.model), exchange.caller
     if route is None or (caller is not None and not caller.may_use(request.model)):
+        route = None
+    limit(exchange, route, request)
+    if route is None:
         return _prepare_default(exchange, snapshot, request), None
     variant = assign_variant(state, exchange, snapshot, route, request)
     write = partial(_outgoing, exchange, snapshot, request)
@@ -169,6 +189,41 @@ def _prepare(
     if variant.role is Role.CANARY and exchange.split is not None and exchange.split.fallback:
         fallback = partial(write, route.variants[Role.CONTROL])
     return write(variant), fallback
+
+
+def limit(
+    exchange: Exchange, route: CompiledRoute | None, request: InferenceRequest | None
+) -> None:
+    """Take what the request needs of its key's and its route's limits; raise RateLimited.
+
+    This comes before an arm is chosen, so that no arm can be limited more than the other.
+    """
+    of_key = exchange.caller.meter if exchange.caller is not None else None
+    of_route = route.meter if route is not None else None
+    if of_key is None and of_route is None:
+        return
+    meters = tuple(meter for meter in (of_key, of_route) if meter is not None)
+    tokens = 0.0
+    if request is not None and any(meter.tokens is not None for meter in meters):
+        tokens = expected_tokens(exchange, request)
+    try:
+        exchange.hold = hold(meters, tokens, Moment(exchange.started, exchange.at_s))
+    except RateLimited as refusal:
+        exchange.response_headers.extend(refusal.headers)
+        raise
+    exchange.response_headers.extend(exchange.hold.headers)
+
+
+def expected_tokens(exchange: Exchange, request: InferenceRequest) -> float:
+    """Return what is reserved for a request until its usage is known."""
+    if exchange.dialect is None:
+        return 0.0
+    prompt = sum(map(len, request.texts())) / _CHARS_PER_TOKEN
+    if exchange.dialect is EMBEDDINGS:
+        return prompt
+    asked = (request.value((name,)) for name in _MOST_TOKENS if name in request.fields)
+    most = next((n for n in asked if isinstance(n, int) and n > 0), _ANSWER_TOKENS)
+    return prompt + min(most, _ANSWER_TOKENS_AT_MOST)
 
 
 def assign_variant(

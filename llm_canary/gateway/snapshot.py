@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
+from time import perf_counter
 
 import msgspec
 
@@ -16,6 +17,7 @@ from llm_canary.config.secrets import resolve
 from llm_canary.errors import ConfigError, InvalidRequest, UpstreamUnavailable
 from llm_canary.gateway.asgi import Headers
 from llm_canary.gateway.keys import GatewayKeys
+from llm_canary.gateway.limits import Meter, Meters
 from llm_canary.privacy.redact import Redactor
 from llm_canary.providers.openai_wire import OpenAiWire
 from llm_canary.providers.wire import Answer, Outbound, Wire
@@ -82,6 +84,7 @@ class CompiledRoute:
     pins: dict[str, Role]
     is_quick_to_record: bool  # no text has to be looked into
     redactor: Redactor | None  # None: its patterns cannot be used, so nothing is kept redacted
+    meter: Meter | None  # None: nothing is limited
 
 
 def _filled(
@@ -129,7 +132,8 @@ class UnusableWire:
 class Snapshot:
     """One compiled routing table. Immutable once built."""
 
-    def __init__(self, table: RoutingTable) -> None:
+    def __init__(self, table: RoutingTable, meters: Meters | None = None) -> None:
+        self._meters, self._now_s = meters or Meters(), perf_counter()
         self.table = table
         self.secret = bytes.fromhex(table.unit_secret)
         self.is_keyless = table.is_keyless
@@ -138,7 +142,7 @@ class Snapshot:
         }
         self.routes = {name: self._compile(route) for name, route in table.routes.items()}
         self.max_body_bytes = table.max_body_bytes
-        self.key_of = GatewayKeys(table).find
+        self.key_of = GatewayKeys(table, self._meters, self._now_s).find
         self.redactor = self._redactor_of_all()
         # What an outcome is about is not known when it comes: without a route that keeps text
         # there is none to whose answers a comment could belong.
@@ -173,6 +177,7 @@ class Snapshot:
             and "response_format" not in route.control.params
             and "detect" not in route.segments.values(),
             redactor=self._redactor(route.name, route.redact),
+            meter=self._meters.of_route(route.name, route.limits, self._now_s),
         )
 
     def _redactor(self, name: str, redaction: Redaction) -> Redactor | None:

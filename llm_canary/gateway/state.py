@@ -13,6 +13,7 @@ from llm_canary.errors import NotReady
 from llm_canary.gateway.breaker import Breakers
 from llm_canary.gateway.choose import Kept
 from llm_canary.gateway.continuations import Continuations
+from llm_canary.gateway.limits import Meters
 from llm_canary.gateway.retry_memory import RetryMemory
 from llm_canary.gateway.snapshot import Snapshot
 from llm_canary.gateway.token_rates import TokenRates
@@ -44,12 +45,14 @@ class GatewayState:
         *,
         clock: Clock | None = None,
         continuations: Continuations | None = None,
+        processes: int = 1,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
         self.continuations = continuations or Continuations(None)
         self.breakers = Breakers()
         self.retries: RetryMemory[Kept] = RetryMemory()
         self.token_rates = TokenRates()
+        self.meters = Meters(parts=processes)
         self.texts_dropped = 0  # not stored: too much was waiting to be redacted
         self._draining = 0
         self.snapshot: Snapshot | None = None
@@ -83,7 +86,7 @@ class GatewayState:
 
         Requests that are under way finish on the table they began with.
         """
-        snapshot = Snapshot(table)
+        snapshot = Snapshot(table, self.meters)
         self._attach(snapshot)
         self.snapshot = snapshot
 

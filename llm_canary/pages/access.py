@@ -14,6 +14,7 @@ from llm_canary.errors import Conflict, InvalidRequest
 from llm_canary.pages.access_views import account_rows, audit_csv, audit_rows, key_rows
 from llm_canary.pages.site import Site
 from llm_canary.pages.visit import Visit
+from llm_canary.storage import spending
 from llm_canary.storage.engine import read_session
 from llm_canary.storage.repositories.access import AuditRecord, audit
 
@@ -94,10 +95,13 @@ def _own_account(visit: Visit) -> str | None:
 
 def _keys(site: Site, visit: Visit, made: NewKey | None) -> Response:
     services, config = site.services, site.services.config()
+    now_s = services.clock.now_s()
+    with services.engine.connect() as connection:
+        spent = spending.read(connection, spending.day_of(now_s))[spending.KEY]
     return site.html(
         visit,
         "access/keys_panel.html" if visit.is_fragment else "access/keys.html",
-        rows=key_rows(services.keys.all(), config.keys, services.clock.now_s()),
+        rows=key_rows(services.keys.all(), config.keys, now_s, spent),
         routes=sorted(config.routes),
         roles=tuple(AccessRole),
         lives=tuple(_LIVES_S),

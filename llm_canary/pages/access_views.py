@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from llm_canary.clock import utc
 from llm_canary.pages.quantity import ABSENT, ago_text, moment_text
+from llm_canary.routing.limits import Limits
 from llm_canary.routing.table import KeyRef
 from llm_canary.storage.repositories.access import AccountRecord, AuditRecord
 from llm_canary.storage.repositories.keys import KeyRecord
@@ -55,6 +58,8 @@ class KeyRow:
     tone: str
     note: str
     may_change: bool
+    limits: tuple[str, ...] = ()
+    spent: str = ABSENT  # today
 
 
 @dataclass(frozen=True)
@@ -79,14 +84,21 @@ def account_rows(
 
 
 def key_rows(
-    keys: Sequence[KeyRecord], of_file: Iterable[KeyRef], now_s: float
+    keys: Sequence[KeyRecord], of_file: Iterable[KeyRef], now_s: float, spent: Mapping[str, int]
 ) -> tuple[KeyRow, ...]:
-    """Return those that serve, those of the file, then those that have ended."""
+    """Return those that serve, those of the file, then those that have ended.
+
+    `spent` is what today has cost by the keys' names, in nano-dollars.
+    """
     now = utc(now_s)
     names = {each.id: each.prefix for each in keys}
     serving = [_key(each, names, now_s) for each in keys if each.serves_at(now)]
     ended = [_key(each, names, now_s) for each in keys if not each.serves_at(now)]
-    return (*serving, *(_file_key(each) for each in of_file), *ended)
+    rows = (*serving, *(_file_key(each) for each in of_file), *ended)
+    return tuple(
+        replace(row, spent=f"${spent[row.name] / 1e9:,.4f}") if row.name in spent else row
+        for row in rows
+    )
 
 
 def audit_rows(entries: Iterable[AuditRecord]) -> tuple[AuditRow, ...]:
@@ -161,6 +173,7 @@ def _key(key: KeyRecord, names: Mapping[str, str], now_s: float) -> KeyRow:
         tone=tone,
         note=", ".join(notes),
         may_change=word == "serves",
+        limits=() if key.limits is None else limit_texts(msgspec.convert(dict(key.limits), Limits)),
     )
 
 
@@ -177,7 +190,20 @@ def _file_key(key: KeyRef) -> KeyRow:
         tone="good",
         note="may choose variants" if key.may_pin else "",
         may_change=False,
+        limits=() if key.limits is None else limit_texts(key.limits),
     )
+
+
+def limit_texts(limits: Limits) -> tuple[str, ...]:
+    """Return each limit in words."""
+    budget = limits.budget_nanousd_per_day
+    counts = (
+        (limits.requests_per_minute, "requests/min"),
+        (limits.tokens_per_minute, "tokens/min"),
+        (limits.concurrent_streams, "at once"),
+    )
+    texts = [f"{count:,} {unit}" for count, unit in counts if count is not None]
+    return (*texts, *([] if budget is None else [f"${budget / 1e9:,g}/day"]))
 
 
 def _ago(moment: datetime | None, now_s: float) -> str:

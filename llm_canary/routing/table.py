@@ -15,6 +15,7 @@ import msgspec
 
 from llm_canary.auth import AccessRole
 from llm_canary.privacy.kinds import Kind
+from llm_canary.routing.limits import Limits
 
 BUCKETS = 1_000_000
 TABLE_FORMAT = 1
@@ -158,6 +159,7 @@ class Route(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hash_segments: tuple[str, ...] = ()  # stored as a keyed hash only
     on_disconnect: OnDisconnect = OnDisconnect.CANCEL
     split: Split | None = None
+    limits: Limits | None = None
 
 
 class KeyRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -168,6 +170,7 @@ class KeyRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     may_pin: bool = False
     role: AccessRole = AccessRole.APP
     routes: tuple[str, ...] | None = None  # None: every route
+    limits: Limits | None = None
 
 
 class StoredKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -181,6 +184,7 @@ class StoredKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     may_pin: bool = False
     expires_s: float | None = None
     is_revoked: bool = False
+    limits: Limits | None = None
 
 
 class StoredKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -37,9 +37,11 @@ from llm_canary.rollout.forget import forget_units
 from llm_canary.rollout.publish import TABLE_FILE, Publisher
 from llm_canary.rollout.scoring import score_due
 from llm_canary.rollout.service import RolloutService
-from llm_canary.server.data_plane import DataPlane
+from llm_canary.rollout.spending import SpendingPublisher
+from llm_canary.routing.table import RoutingTable
+from llm_canary.server.data_plane import SPENDING_FILE, DataPlane
 from llm_canary.server.workers import Workers
-from llm_canary.storage import rollup_upkeep
+from llm_canary.storage import rollup_upkeep, spending
 from llm_canary.storage.engine import make_engine
 from llm_canary.storage.ingest import SqlBatchSink
 from llm_canary.storage.migrate import check, upgrade
@@ -49,6 +51,7 @@ from llm_canary.telemetry.drain import Drain
 _log = logging.getLogger(__name__)
 _BATCH = 2_000
 _PRUNE_EVERY_S = 3_600.0
+_TOLD_WITHIN_S = 1.0  # an ended request is in the spool by then
 _LAST_BATCHES = 10  # after that the next start goes on
 
 
@@ -83,6 +86,8 @@ class ControlPlane:
             clock=clock,
             price_lookup=lookup,
         )
+        self._spending = SpendingPublisher(self._engine, clock, self._data_dir / SPENDING_FILE)
+        self._stored_until_s: float | None = None
         self._drain = Drain(self._data_dir / "spool", SqlBatchSink(self._engine))
         self._eraser = Eraser(self._engine, clock)
         self._expirer = Expirer(self._engine, clock, self._terms)
@@ -92,6 +97,7 @@ class ControlPlane:
             self._loop("decide", self._decide_step, interval_s=1.0),
             self._loop("rollups", self._rollup_step, interval_s=2.0),
             self._loop("publish", self._publisher.publish, interval_s=0.25),
+            self._loop("spending", self._spending_step, interval_s=1.0),
             self._loop("forget", self._forget_step, interval_s=60.0),
             self._loop("retain", self._retain_step, interval_s=30.0),
             Loop("config", self._config_step, interval_s=0.5, clock=clock),
@@ -214,10 +220,19 @@ class ControlPlane:
             _log.warning("publishing waits: %s", type(error).__name__)
 
     def _drain_step(self) -> bool:
+        began_s = self._clock.now_s()
         drained = self._drain.drain_once(_BATCH)
         if (error := self._drain.stats.last_error) is not None:
             raise StorageError(f"telemetry waits on disk: {error}")
+        if drained < _BATCH and self._drain.is_leader:
+            self._stored_until_s = began_s - _TOLD_WITHIN_S
         return drained >= _BATCH
+
+    def _spending_step(self) -> bool:
+        # One process of those beside a spool knows what of it is stored: the one that drains.
+        if self._stored_until_s is not None and _has_budget(self._publisher.table):
+            self._spending.publish(self._stored_until_s)
+        return False
 
     def _score_step(self) -> bool:
         # One process enters responses into the sums: the one that decides.
@@ -233,6 +248,7 @@ class ControlPlane:
         now_s = self._clock.now_s()
         if now_s >= self._prune_after_s:
             rollup_upkeep.prune(self._engine, now_s, self._fine_rollup_days)
+            spending.prune(self._engine, now_s)
             self._prune_after_s = now_s + _PRUNE_EVERY_S
         return rollup_upkeep.count_thumbs(self._engine, now_s) >= rollup_upkeep.LIMIT
 
@@ -297,6 +313,7 @@ class ControlPlane:
             "config_hash": self._config.hash,
             "config_problem": self._config_problem,
             "telemetry": self._telemetry(),
+            "limited": self._data_plane.state.meters.refused() if self._data_plane else None,
             "drain": msgspec.structs.asdict(self._drain.stats),
             "loops": [
                 asdict(status)
@@ -306,3 +323,12 @@ class ControlPlane:
                 )
             ],
         }
+
+
+def _has_budget(table: RoutingTable | None) -> bool:
+    if table is None:
+        return False
+    limits = [each.limits for each in table.routes.values()]
+    limits += [each.limits for each in table.keys]
+    limits += [each.limits for each in table.stored.keys]
+    return any(each is not None and each.budget_nanousd_per_day is not None for each in limits)

@@ -10,14 +10,19 @@ import contextlib
 import os
 from pathlib import Path
 
+import msgspec
+
 from llm_canary.gateway.app import GatewayApp
 from llm_canary.gateway.continuations import Continuations
 from llm_canary.gateway.state import GatewayState
 from llm_canary.routing import table as routing_table
+from llm_canary.routing.limits import Spending
 from llm_canary.telemetry.writer import TelemetryWriter
 
 TABLE_FILE = "table.json"
+SPENDING_FILE = "spending.json"
 CONTINUATIONS_FILE = "continuations.db"
+PROCESSES = "LLM_CANARY_PROCESSES"
 _POLL_S = 0.2
 
 
@@ -26,10 +31,14 @@ class DataPlane:
 
     def __init__(self, data_dir: Path) -> None:
         self._table_path = data_dir / TABLE_FILE
+        self._spending_path = data_dir / SPENDING_FILE
         self._seen: tuple[int, int, int] | None = None
+        self._seen_spending = 0
         self.writer = TelemetryWriter(data_dir / "spool")
         self.state = GatewayState(
-            self.writer, continuations=Continuations(data_dir / CONTINUATIONS_FILE)
+            self.writer,
+            continuations=Continuations(data_dir / CONTINUATIONS_FILE),
+            processes=int(os.environ.get(PROCESSES, "1")),
         )
         self.app = GatewayApp(self.state)
         self._follower: asyncio.Task[None] | None = None
@@ -39,6 +48,7 @@ class DataPlane:
         self.writer.start()
         await self.state.start()
         self.reload_table()
+        self.reload_spending()
         self._follower = asyncio.create_task(self._follow())
 
     async def close(self) -> None:
@@ -64,10 +74,20 @@ class DataPlane:
         self._seen = seen
         return True
 
+    def reload_spending(self) -> None:
+        """Take over what all gateways have spent, when that is new and can be read."""
+        with contextlib.suppress(OSError, ValueError):
+            written = self._spending_path.stat().st_mtime_ns
+            if written != self._seen_spending:
+                data = self._spending_path.read_bytes()
+                self.state.meters.publish(msgspec.json.decode(data, type=Spending))
+                self._seen_spending = written
+
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(_POLL_S)
             self.reload_table()
+            self.reload_spending()
 
 
 def default_data_dir() -> Path:

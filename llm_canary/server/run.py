@@ -11,7 +11,7 @@ import uvicorn
 from llm_canary.clock import SystemClock
 from llm_canary.errors import ConfigError
 from llm_canary.server.app import App, AsgiApp, Part
-from llm_canary.server.data_plane import DataPlane, default_data_dir
+from llm_canary.server.data_plane import PROCESSES, DataPlane, default_data_dir
 from llm_canary.server.http_protocol import HttpProtocol
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def serve(*, host: str, port: int, workers: int, only: Only | None) -> None:
     if host not in _LOOPBACK:
         _refuse_keyless(host)
     _tune_collector()
+    os.environ[PROCESSES] = str(workers)
     if workers > 1:
         uvicorn.run("llm_canary.server.run:create_app", factory=True, workers=workers, **options)  # type: ignore[arg-type]
     else:

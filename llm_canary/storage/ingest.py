@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from llm_canary.clock import utc
 from llm_canary.errors import DataError, LlmCanaryError
-from llm_canary.storage import rollups, thumbs
+from llm_canary.storage import rollups, spending, thumbs
 from llm_canary.storage.dialect import is_sqlite, sqlite_time
 from llm_canary.storage.engine import unreachable
 from llm_canary.storage.models.inferences import MAX_TIER_CHARS
@@ -99,6 +99,7 @@ class SqlBatchSink:
                 thumbs.mark(connection, outcomes)
                 if uses:
                     note_uses(connection, {each.key_id: each.at_s for each in uses})
+                spending.add(connection, spending.fold(new))
                 # Last: on PostgreSQL others wait for these rows until the transaction ends.
                 rollups.add(connection, rollups.fold(new))
         except (sqlalchemy.exc.DBAPIError, psycopg.Error, OverflowError, ValueError) as error:

@@ -76,7 +76,7 @@ class Drain:
         if self._monotonic() < self._not_before_s:
             return 0
         try:
-            if not self._is_leader():
+            if not self._leads():
                 return 0
             count = self._drain(limit)
         except (StorageError, OSError) as error:
@@ -93,6 +93,11 @@ class Drain:
             self._lock_fd = -1
 
     @property
+    def is_leader(self) -> bool:
+        """Whether this drain is the one that stores this spool."""
+        return self._lock_fd >= 0
+
+    @property
     def stats(self) -> DrainStats:
         """The counters now."""
         return DrainStats(
@@ -104,7 +109,7 @@ class Drain:
             last_error=self._last_error,
         )
 
-    def _is_leader(self) -> bool:
+    def _leads(self) -> bool:
         if self._lock_fd < 0:
             self._root.mkdir(parents=True, exist_ok=True)
             fd = _try_lock(self._root / "drain.lock")

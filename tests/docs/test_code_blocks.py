@@ -82,6 +82,25 @@ def test_the_feedback_of_the_api_page_is_accepted(tmp_path: Path) -> None:
     assert answer.status_code == 202, answer.text
 
 
+def test_the_limits_of_their_page_are_in_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUPPORT_APP_KEY", "the-key-of-the-app")
+    (limits,) = blocks(ROOT / "docs/limits.md", "yaml")
+    with SimulatedUpstream() as upstream:
+        config = CONFIG.format(base_url=upstream.base_url).partition("routes:")[0] + limits
+        with RunningServer(tmp_path, config) as server:
+            answer = httpx.post(
+                f"{server.url}/v1/chat/completions",
+                json={"model": "support-bot", "messages": [{"role": "user", "content": "Hi"}]},
+                headers={"authorization": "Bearer the-key-of-the-app"},
+            )
+
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["x-ratelimit-limit-requests"] == "600"
+    assert answer.headers["x-ratelimit-limit-tokens"] == "200000"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_of_the_page_exists(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))

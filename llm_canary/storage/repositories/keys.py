@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import msgspec
 from sqlalchemy import or_, select, update
 from sqlalchemy.engine import Connection
 from sqlmodel import Session, col
 
 from llm_canary.auth import AccessRole
 from llm_canary.clock import utc
+from llm_canary.routing.limits import Limits
 from llm_canary.routing.table import StoredKey, StoredKeys
 from llm_canary.storage.models.access import ApiKey
 
@@ -111,4 +113,5 @@ def _stored(row: ApiKey) -> StoredKey:
         may_pin=row.may_pin,
         expires_s=None if row.expires_at is None else row.expires_at.timestamp(),
         is_revoked=row.revoked_at is not None,
+        limits=None if row.limits is None else msgspec.convert(row.limits, Limits),
     )

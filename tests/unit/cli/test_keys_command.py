@@ -80,3 +80,18 @@ def test_what_cannot_be_done_says_why(engine, arguments, code, says):
 
     assert (refused.exit_code, says in refused.output) == (code, True), refused.output
     assert len(ApiKeys(engine, SystemClock()).all()) == 1
+
+
+def test_limits_are_kept_and_a_rotated_key_has_them_too(engine):
+    limits = ["--rpm", "60", "--tpm", "9000", "--concurrent", "4", "--budget-usd", "2.5"]
+    assert run("create", "bot", *limits).exit_code == 0
+
+    assert run("rotate", "bot").exit_code == 0
+
+    expected = {
+        "requests_per_minute": 60,
+        "tokens_per_minute": 9000,
+        "concurrent_streams": 4,
+        "budget_nanousd_per_day": 2_500_000_000,
+    }
+    assert [key.limits for key in ApiKeys(engine, SystemClock()).all()] == [expected, expected]

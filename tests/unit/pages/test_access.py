@@ -8,6 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from llm_canary.auth import AccessRole
+from llm_canary.pages.access_views import key_rows
+from llm_canary.pages.quantity import ABSENT
+from llm_canary.routing.limits import Limits
 from llm_canary.routing.table import KeyRef
 from llm_canary.storage.engine import read_session
 from llm_canary.storage.repositories.access import audit
@@ -261,3 +264,13 @@ def test_without_accounts_the_first_one_ends_the_open_house(tmp_path):
 
     assert site.get("/access").status_code == 303
     site.close()
+
+
+def test_the_page_of_keys_shows_limits_and_what_today_has_cost():
+    limits = Limits(requests_per_minute=600, budget_nanousd_per_day=2_500_000_000)
+    of_file = [KeyRef(name="bot", secret="${K}", limits=limits), KeyRef(name="free", secret="${F}")]
+
+    limited, free = key_rows([], of_file, 0.0, {"bot": 1_230_000_000})
+
+    assert limited.limits == ("600 requests/min", "$2.5/day")
+    assert (limited.spent, free.spent, free.limits) == ("$1.2300", ABSENT, ())
