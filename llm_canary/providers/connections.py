@@ -26,6 +26,8 @@ from llm_canary.addresses import (
     problem_of_url,
     reach_of,
 )
+from llm_canary.errors import UpstreamUnavailable
+from llm_canary.routing.table import Upstream
 
 _KEEP_ALIVE_S = 30.0
 _PORTS = {"http": 80, "https": 443}
@@ -110,6 +112,18 @@ def check_url(url: str, network: Network) -> None:
     allowed = _allowed(host, addresses, Network.PRIVATE if is_localhost(host) else network)
     if len(allowed) < len(set(addresses)):  # which of them the client takes is not ours to say
         raise _refused(host, network)
+
+
+def check_upstream(upstream: Upstream) -> None:
+    """Raise UpstreamUnavailable when the address of `upstream` leads where nothing is sent."""
+    if not upstream.base_url:
+        return
+    try:
+        check_url(upstream.base_url, upstream.network)
+    except AddressRefused as error:
+        raise UpstreamUnavailable(
+            f"upstream {upstream.name!r} cannot be reached: {error}", code="upstream_unreachable"
+        ) from None
 
 
 def forbid_redirects(owner: type, name: str) -> None:

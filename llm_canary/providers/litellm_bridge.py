@@ -22,7 +22,7 @@ from typing import Any
 import orjson
 
 from llm_canary.errors import InvalidRequest, UpstreamUnavailable
-from llm_canary.providers.connections import AddressRefused, check_url, forbid_redirects
+from llm_canary.providers.connections import check_upstream, forbid_redirects
 from llm_canary.providers.translated_error import Failed, error_body, failure_of, useful_headers
 from llm_canary.providers.wire import MAX_ANSWER_BYTES, Answer, AnswerCut, Outbound
 from llm_canary.routing.table import Path, Upstream
@@ -139,14 +139,7 @@ class LiteLlmWire:
         return answer
 
     def _ready(self) -> Any:  # noqa: ANN401 - litellm
-        if self.upstream.base_url:
-            try:
-                check_url(self.upstream.base_url, self.upstream.network)
-            except AddressRefused as error:
-                raise UpstreamUnavailable(
-                    f"upstream {self.upstream.name!r} cannot be reached: {error}",
-                    code="upstream_unreachable",
-                ) from None
+        check_upstream(self.upstream)
         return litellm_library()
 
 
