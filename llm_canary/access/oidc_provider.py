@@ -22,6 +22,7 @@ from llm_canary.clock import Clock
 from llm_canary.config.secrets import resolve
 from llm_canary.config.web_entries import OidcEntry, is_safe_url
 from llm_canary.errors import Unauthorized, UpstreamUnavailable
+from llm_canary.providers.connections import AddressRefused, check_url
 
 _DISCOVERY = "/.well-known/openid-configuration"
 _KEEP_S, _AGAIN_AFTER_S = 3_600.0, 60.0
@@ -188,6 +189,7 @@ class OidcProvider:
         # A proxy for the outside world must not be asked for this machine.
         trusts_env = urlsplit(url).scheme == "https"
         try:
+            check_url(url, self.entry.network)
             with (
                 httpx.Client(timeout=_TIMEOUT_S, trust_env=trusts_env) as client,
                 client.stream(method, url, headers=headers, **options) as answer,
@@ -198,6 +200,8 @@ class OidcProvider:
                     if len(body) > _MAX_BYTES:
                         raise self._trouble(f"answers with more than {_MAX_BYTES:,} bytes")
                 status = answer.status_code
+        except AddressRefused as error:
+            raise self._trouble(f"cannot be reached: {error}") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._trouble(f"cannot be reached ({type(error).__name__})") from error
         if 400 <= status < 500 and method == "POST":

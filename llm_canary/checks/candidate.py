@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from msgspec import Struct
-from openai import APIConnectionError, APIStatusError, AsyncOpenAI, OpenAIError
+from openai import (
+    APIConnectionError,
+    APIStatusError,
+    AsyncOpenAI,
+    DefaultAsyncHttpxClient,
+    OpenAIError,
+)
 
 from llm_canary.config.load import LoadedConfig
 from llm_canary.config.secrets import resolve
@@ -119,7 +125,11 @@ class Endpoint(Live):
         facts = [url, model, self._params, [str(each) for each in system]]
         super().__init__(f"{model} at {url}", model, facts, cache)
         self._client = AsyncOpenAI(
-            base_url=url, api_key=api_key or "none", max_retries=0, timeout=_TIMEOUT_S
+            base_url=url,
+            api_key=api_key or "none",
+            max_retries=0,
+            timeout=_TIMEOUT_S,
+            http_client=DefaultAsyncHttpxClient(follow_redirects=False, timeout=_TIMEOUT_S),
         )
 
     async def _asked(self, item: Item) -> Answer:
@@ -160,6 +170,7 @@ class Translated(Live):
             upstream.base_url or None,
             resolve(upstream.api_key) if upstream.api_key else None,
             upstream.total_timeout_s,
+            upstream.network,
         )
         self._variant = variant
         facts = [self._target.model, self._target.api_base, variant.params, variant.prompt_hash]

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from llm_canary.addresses import Network
 from llm_canary.config.values import ApiVersion, Duration, Name, SecretReference
 from llm_canary.documents.entry import Entry
 
@@ -88,6 +89,11 @@ class _UpstreamEntry(Entry):
     )
     breaker: BreakerEntry = Field(
         default_factory=BreakerEntry, description="when it is left alone for a while"
+    )
+    network: Annotated[Network, Field(strict=False)] = Field(
+        default=Network.PUBLIC,
+        description="`private`: the name in its URL may lead to this machine or a private network; "
+        "an address in the URL itself, and `localhost`, always may",
     )
 
 

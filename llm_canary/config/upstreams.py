@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
+from llm_canary.addresses import problem_of_url
 from llm_canary.config import secrets
 from llm_canary.config.upstream_entries import (
     OpenAIUpstream,
@@ -14,6 +13,8 @@ from llm_canary.config.upstream_entries import (
 from llm_canary.documents.problems import KeyPath, Problems, shown
 from llm_canary.errors import ConfigError
 from llm_canary.routing.table import Price, Upstream
+
+_EXPECTED = "a URL such as https://api.openai.com/v1, without user, password, query or fragment"
 
 
 def resolve_upstream(name: str, entry: UpstreamEntry, problems: Problems) -> Upstream | None:
@@ -51,6 +52,7 @@ def resolve_upstream(name: str, entry: UpstreamEntry, problems: Problems) -> Ups
         breaker_pause_s=entry.breaker.pause,
         azure_api_version=azure.api_version if azure else None,
         provider=entry.provider if entry.kind == "litellm" else None,
+        network=entry.network,
     )
 
 
@@ -60,25 +62,11 @@ def _base_url(path: KeyPath, written: str, problems: Problems) -> str | None:
     except ConfigError as error:
         problems.add(path, error.message)
         return None
-    try:
-        parts = urlsplit(url)
-        is_fit = (
-            parts.scheme in ("http", "https")
-            and bool(parts.hostname)
-            and parts.port != 0
-            and parts.username is None
-            and not (parts.query or parts.fragment)
-            and url.isascii()
-            and url.isprintable()
-            and " " not in url
-        )
-    except ValueError:
-        is_fit = False
-    if not is_fit:
-        expected = (
-            "a URL such as https://api.openai.com/v1, without user, password, query or fragment"
-        )
-        problems.add(path, f"{shown(written)} does not fit", expected=expected)
+    if (problem := problem_of_url(url)) is not None:
+        problems.add(path, f"{shown(written)} does not fit: it is {problem}", expected=_EXPECTED)
+        return None
+    if set("?#") & set(url):
+        problems.add(path, f"{shown(written)} has a query or fragment", expected=_EXPECTED)
         return None
     return url.rstrip("/")
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field
 
+from llm_canary.addresses import Network, problem_of_url
 from llm_canary.auth import AccessRole
 from llm_canary.config.limit_entries import UseEntry
 from llm_canary.config.values import RouteName, SecretReference
@@ -34,6 +35,7 @@ def is_safe_url(url: str) -> bool:
         and (parts.scheme == "https" or is_loopback)
         and parts.username is None
         and not parts.fragment
+        and problem_of_url(url) is None
     )
 
 
@@ -63,6 +65,10 @@ class OidcEntry(Entry):
     """A provider of OpenID Connect at which people log in."""
 
     issuer: SafeUrl = Field(description="its URL, as its discovery document says it")
+    network: Annotated[Network, Field(strict=False)] = Field(
+        default=Network.PUBLIC,
+        description="`private`: the names in its URLs may lead to this machine or a private net",
+    )
     client_id: str = Field(min_length=1, max_length=256, description="of this installation there")
     client_secret: SecretReference = Field(description="the secret to that id")
     name: str = Field(

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-import aiohttp
-
 from llm_canary.clock import Clock, SystemClock
 from llm_canary.errors import NotReady
 from llm_canary.gateway.breaker import Breakers
@@ -17,7 +15,7 @@ from llm_canary.gateway.limits import Meters
 from llm_canary.gateway.retry_memory import RetryMemory
 from llm_canary.gateway.snapshot import Snapshot
 from llm_canary.gateway.token_rates import TokenRates
-from llm_canary.providers.openai_wire import make_connector
+from llm_canary.providers.connections import Connections
 from llm_canary.routing.table import RoutingTable
 from llm_canary.telemetry.events import Event
 
@@ -57,7 +55,7 @@ class GatewayState:
         self._draining = 0
         self.snapshot: Snapshot | None = None
         self._writer = writer
-        self._connector: aiohttp.TCPConnector | None = None
+        self._connections: Connections | None = None
         # Each counter has one writing thread, so neither needs a lock.
         self._bytes_handed_over = 0
         self._bytes_done = 0
@@ -70,15 +68,15 @@ class GatewayState:
     async def start(self) -> None:
         """Open the pool of upstream connections; needs a running event loop."""
         self.continuations.start()
-        self._connector = make_connector()
+        self._connections = Connections()
         self._attach(self.snapshot)
 
     async def close(self) -> None:
         """Close upstream connections."""
         for wire in self.snapshot.wires.values() if self.snapshot is not None else ():
             await wire.close()
-        if self._connector is not None:
-            await self._connector.close()
+        if self._connections is not None:
+            await self._connections.close()
         await asyncio.to_thread(self.continuations.close, _CLOSE_S)
 
     def swap(self, table: RoutingTable) -> None:
@@ -138,7 +136,7 @@ class GatewayState:
         return False
 
     def _attach(self, snapshot: Snapshot | None) -> None:
-        if snapshot is None or self._connector is None:
+        if snapshot is None or self._connections is None:
             return
         for wire in snapshot.wires.values():
-            wire.use(self._connector)
+            wire.use(self._connections)

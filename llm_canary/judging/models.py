@@ -63,7 +63,7 @@ class ChatJudge:
         assert entry.model is not None  # noqa: S101 - the entry has checked it
         self._entry = entry
         self._rubric = rubric.rubric
-        self._target = Target(entry.model, entry.api_base, api_key, entry.timeout_s)
+        self._target = Target(entry.model, entry.api_base, api_key, entry.timeout_s, entry.network)
         params = {
             "temperature": entry.temperature,
             "max_tokens": entry.max_tokens,
@@ -143,7 +143,7 @@ class DecisionJudge:
         assert entry.model is not None  # noqa: S101 - the entry has checked it
         self._api = entry.api
         self._rubric = rubric.rubric
-        self._target = Target(entry.model, entry.api_base, api_key, entry.timeout_s)
+        self._target = Target(entry.model, entry.api_base, api_key, entry.timeout_s, entry.network)
         params = {"framing": entry.framing, "api": entry.api}
         self.version = judge_version("decision", entry.model, params, rubric)
 

@@ -22,6 +22,7 @@ from typing import Any
 import orjson
 
 from llm_canary.errors import InvalidRequest, UpstreamUnavailable
+from llm_canary.providers.connections import check_upstream, forbid_redirects
 from llm_canary.providers.translated_error import Failed, error_body, failure_of, useful_headers
 from llm_canary.providers.wire import MAX_ANSWER_BYTES, Answer, AnswerCut, Outbound
 from llm_canary.routing.table import Path, Upstream
@@ -65,6 +66,8 @@ def litellm_library() -> Any:  # noqa: ANN401 - a library that is imported late
         import litellm  # noqa: PLC0415 - takes seconds
         import openai  # noqa: PLC0415 - all errors of litellm's are this package's
         from litellm import utils  # noqa: PLC0415
+        from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler  # noqa: PLC0415
+        from litellm.llms.openai.common_utils import BaseOpenAILLM  # noqa: PLC0415
     except ImportError:
         raise UpstreamUnavailable(
             "this upstream needs LiteLLM, which is not installed; "
@@ -75,6 +78,8 @@ def litellm_library() -> Any:  # noqa: ANN401 - a library that is imported late
         logging.getLogger(name).disabled = True  # its messages quote prompts
     for name, value in _SETTINGS.items():
         setattr(litellm, name, value)
+    forbid_redirects(AsyncHTTPHandler, "create_client")
+    forbid_redirects(BaseOpenAILLM, "_get_async_http_client")
     for name in ("callbacks", "input_callback", "success_callback", "failure_callback"):
         setattr(litellm, name, [])
     return SimpleNamespace(
@@ -101,7 +106,7 @@ class LiteLlmWire:
         self.upstream = upstream
         self._api_key = api_key
 
-    def use(self, connector: object) -> None:  # noqa: ARG002 - litellm has its own pools
+    def use(self, connections: object) -> None:  # noqa: ARG002 - litellm has its own pools
         """Import litellm in a thread, so that the first request does not wait for it."""
         threading.Thread(target=_warm, name="import-litellm", daemon=True).start()
 
@@ -118,7 +123,7 @@ class LiteLlmWire:
                 f"chat completions and embeddings, not {outbound.path}",
                 code="endpoint_not_supported",
             )
-        library = await asyncio.to_thread(litellm_library)
+        library = await asyncio.to_thread(self._ready)
         call = _Call(library, self.upstream, self._api_key, outbound)
         try:
             response = await call.start()
@@ -132,6 +137,10 @@ class LiteLlmWire:
                 failed.status, error_body(failed), failed.headers, call.sent(), _JSON
             )
         return answer
+
+    def _ready(self) -> Any:  # noqa: ANN401 - litellm
+        check_upstream(self.upstream)
+        return litellm_library()
 
 
 def _warm() -> None:

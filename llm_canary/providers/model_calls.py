@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Any, NamedTuple
 
+from llm_canary.addresses import Network
+from llm_canary.providers.connections import AddressRefused, check_url
 from llm_canary.providers.litellm_bridge import litellm_library
 
 RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
@@ -38,6 +40,7 @@ class Target(NamedTuple):
     api_base: str | None = None
     api_key: str | None = None
     timeout_s: float = 60.0
+    network: Network = Network.PUBLIC  # where the name in api_base may lead
 
 
 async def complete(
@@ -52,7 +55,7 @@ async def complete(
         )
         return _chat_reply(found, response)
 
-    return await _with_retries(found, call)
+    return await _with_retries(target, found, call)
 
 
 async def decide(
@@ -70,7 +73,7 @@ async def decide(
             response = await found.asystemone(state=state, questions=questions, **_where(target))
         return _decision_reply(response)
 
-    return await _with_retries(found, call)
+    return await _with_retries(target, found, call)
 
 
 def _where(target: Target) -> dict[str, Any]:
@@ -84,7 +87,12 @@ def _where(target: Target) -> dict[str, Any]:
     }
 
 
-async def _with_retries(found: Any, call: Any) -> Reply:  # noqa: ANN401 - a late library
+async def _with_retries(target: Target, found: Any, call: Any) -> Reply:  # noqa: ANN401 - a late library
+    if target.api_base:
+        try:
+            await asyncio.to_thread(check_url, target.api_base, target.network)
+        except AddressRefused as error:
+            return Reply(failure="provider_error", detail=str(error), calls=0)
     wait_s = FIRST_WAIT_S
     for attempt in range(1, MAX_ATTEMPTS + 1):
         began_s = perf_counter()

@@ -22,11 +22,12 @@ from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
+from llm_canary.addresses import problem_of_url
 from llm_canary.errors import InvalidRequest, UpstreamTimeout, UpstreamUnavailable
+from llm_canary.providers.connections import Connections
 from llm_canary.providers.wire import Answer, AnswerCut, HeaderFields, Outbound
 from llm_canary.routing.table import Path, Upstream
 
-_KEEP_ALIVE_S = 30.0
 _JOIN_BYTES = 64 * 1024  # smaller bodies leave in one write with their head
 _MAX_HEADS = 256
 _JSON = b"application/json"
@@ -35,11 +36,6 @@ _OUTSIDE_A_HEADER = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _OUTSIDE_A_TARGET = re.compile(r"[^\x21-\x7e]")
 # On Azure these belong to the deployment of a model, the others to the whole resource.
 _OF_DEPLOYMENT = ("/chat/completions", "/completions", "/embeddings", "/audio/", "/images/")
-
-
-def make_connector() -> aiohttp.TCPConnector:
-    """Return the pool that all upstreams share; call it inside the running loop."""
-    return aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, keepalive_timeout=_KEEP_ALIVE_S)
 
 
 class _Destination(aiohttp.ClientRequest):
@@ -58,9 +54,9 @@ class OpenAiWire:
     def __init__(self, upstream: Upstream, api_key: str | None) -> None:
         """Raise ValueError when base_url is no URL of a web server, or no header holds the key."""
         self.upstream = upstream
+        if (problem := problem_of_url(upstream.base_url)) is not None:
+            raise ValueError(f"it is {problem}")
         self._url = URL(upstream.base_url)
-        if self._url.scheme not in ("http", "https") or not self._url.host:
-            raise ValueError("expected http://host/path or https://host/path")
         if api_key is not None and _OUTSIDE_A_TARGET.search(api_key):
             raise ValueError("the api_key has a space, a line break or a letter beyond ASCII in it")
         self._api_key = api_key
@@ -72,8 +68,9 @@ class OpenAiWire:
         self._connector: aiohttp.TCPConnector | None = None
         self._destination: _Destination | None = None
 
-    def use(self, connector: aiohttp.TCPConnector) -> None:
-        """Send through `connector` from now on; call it inside the running loop."""
+    def use(self, connections: Connections) -> None:
+        """Send through `connections` from now on; call it inside the running loop."""
+        connector = connections.to(self._url.host or "", self.upstream.network)
         self._destination = _Destination("POST", self._url, loop=connector._loop)  # noqa: SLF001 - the same loop
         self._connector = connector
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from llm_canary.routing.table import Path
 
 if TYPE_CHECKING:
-    import aiohttp
+    from llm_canary.providers.connections import Connections
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
@@ -60,8 +60,8 @@ class Wire(Protocol):
 
     path: Path
 
-    def use(self, connector: aiohttp.TCPConnector) -> None:
-        """Get ready inside the running loop; `connector` is the pool of all relaying wires."""
+    def use(self, connections: Connections) -> None:
+        """Get ready inside the running loop; `connections` are those of all relaying wires."""
         ...
 
     async def close(self) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from llm_canary.addresses import Network
 from llm_canary.auth import AccessRole
 from llm_canary.privacy.kinds import Kind
 from llm_canary.routing.limits import Limits
@@ -101,6 +102,7 @@ class Upstream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     breaker_pause_s: float = 10.0
     azure_api_version: str | None = None  # Azure OpenAI: deployments below base_url
     provider: str | None = None  # LiteLLM's name of the provider
+    network: Network = Network.PUBLIC  # where the name in base_url may lead
 
 
 class PromptVariable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from llm_canary.addresses import Network, problem_of_url
 from llm_canary.documents.entry import Entry, expected, pattern
 from llm_canary.rubric.check_entries import CheckRule
 
@@ -246,6 +247,12 @@ class JudgeEntry(Entry):
         default=None, min_length=1, description="as LiteLLM names it: `openai/gpt-5-mini`"
     )
     api_base: str | None = Field(default=None, description="its server, where it is not the usual")
+    network: Network = Field(
+        default=Network.PUBLIC,
+        strict=False,
+        description="`private`: the name in `api_base` may lead to this machine or a private "
+        "network; an address, and `localhost`, always may",
+    )
     api_key: Reference | None = Field(
         default=None, description="a reference such as ${OPENAI_API_KEY}; default: LiteLLM's"
     )
@@ -265,6 +272,13 @@ class JudgeEntry(Entry):
     verdicts: str | None = Field(default=None, description="`replay`: file of recorded verdicts")
     timeout_s: float = Field(default=60.0, gt=0, le=600, description="seconds of one call")
     when: EscalateWhen | None = Field(default=None, description="`escalate` only")
+
+    @field_validator("api_base")
+    @classmethod
+    def _may_be_asked(cls, url: str | None) -> str | None:
+        if url is not None and (problem := problem_of_url(url)) is not None:
+            raise expected(f"a URL such as https://api.openai.com/v1; it is {problem}")
+        return url
 
     @model_validator(mode="after")
     def _complete(self) -> JudgeEntry:

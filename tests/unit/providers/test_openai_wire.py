@@ -6,7 +6,8 @@ import gzip
 import pytest
 
 from llm_canary.errors import InvalidRequest, UpstreamUnavailable
-from llm_canary.providers.openai_wire import OpenAiWire, make_connector
+from llm_canary.providers.connections import Connections
+from llm_canary.providers.openai_wire import OpenAiWire
 from llm_canary.providers.wire import AnswerCut, Outbound
 from llm_canary.routing.table import Upstream
 
@@ -84,14 +85,14 @@ def sent(*outbounds, reply=None, kind="openai", base="/v1", api_key=KEY, **field
     async def run():
         async with Server(reply or answer()) as server:
             up = Upstream(name="up", kind=kind, base_url=f"http://{server.address}{base}", **fields)
-            wire, connector = OpenAiWire(up, api_key), make_connector()
-            wire.use(connector)
+            wire, connections = OpenAiWire(up, api_key), Connections()
+            wire.use(connections)
             try:
                 for outbound in outbounds:
                     found = await wire.send(outbound)
                     body = await whole(found)
             finally:
-                await connector.close()
+                await connections.close()
             return server, found, body
 
     return asyncio.run(run())
@@ -224,7 +225,7 @@ def test_a_target_never_ends_the_request_line(field, value):
 
 @pytest.mark.parametrize("url", ["ftp://x/v1", "//x", "file:///etc/passwd", "unix:/x", "x"])
 def test_a_base_url_that_is_none_of_a_web_server(url):
-    with pytest.raises(ValueError, match="expected http"):
+    with pytest.raises(ValueError, match="it is no URL"):
         OpenAiWire(Upstream(name="up", kind="openai", base_url=url), None)
 
 
@@ -278,12 +279,12 @@ def test_nothing_is_sent_twice_when_a_kept_connection_breaks():
     async def run():
         async with Rude(answer()) as server:
             up = Upstream(name="up", kind="openai", base_url=f"http://{server.address}/v1")
-            wire, connector = OpenAiWire(up, None), make_connector()
-            wire.use(connector)
+            wire, connections = OpenAiWire(up, None), Connections()
+            wire.use(connections)
             await whole(await wire.send(chat()))
             with pytest.raises(UpstreamUnavailable, match="cannot be reached"):
                 await wire.send(chat())
-            await connector.close()
+            await connections.close()
             return server
 
     assert len(asyncio.run(run()).heads) == 2
@@ -291,10 +292,10 @@ def test_nothing_is_sent_twice_when_a_kept_connection_breaks():
 
 def test_after_the_pool_is_closed_nothing_is_sent():
     async def run():
-        connector = make_connector()
+        connections = Connections()
         wire = OpenAiWire(Upstream(name="up", kind="openai", base_url="http://127.0.0.1:9"), None)
-        wire.use(connector)
-        await connector.close()
+        wire.use(connections)
+        await connections.close()
         await wire.send(chat())
 
     with pytest.raises(UpstreamUnavailable, match="cannot be reached"):
