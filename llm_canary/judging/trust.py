@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from itertools import combinations
+from math import sqrt
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -26,6 +27,7 @@ MIN_SHARED = 20  # items that two people both rated, below which their kappa say
 MAX_RATERS = 6  # with more, the crowd's alpha stands for the kappa between people
 OVERALL = "passed"
 ARM_TAG = "arm"
+_Z_ARMS = 2.575829  # 99 %, two-sided
 MIN_STRATUM = 10
 
 
@@ -110,16 +112,25 @@ def arms_differ(strata: Mapping[str, Subject]) -> str | None:
     """Return why the judge errs differently on the two arms, None when nothing shows that.
 
     The one error that fakes a win: a judge that under-rates one arm agrees with people on average.
+    The agreements differ when their score intervals (Wilson 1927) of 99 % lie apart: it is asked
+    again with every label, and a bootstrap of few labels that all agree has no width at all.
     """
     arms = [
-        (name, each.agreement)
+        (name, each.agreement.value, _score_interval(each.agreement.value, each.n))
         for name, each in strata.items()
         if name.startswith(f"{ARM_TAG}=") and each.agreement is not None
     ]
-    for (first, a), (second, b) in combinations(arms, 2):
-        if a.upper < b.lower or b.upper < a.lower:
-            return f"agreement is {a.value:.2f} on {first} and {b.value:.2f} on {second}"
+    for (first, a, of_first), (second, b, of_second) in combinations(arms, 2):
+        if of_first[1] < of_second[0] or of_second[1] < of_first[0]:
+            return f"agreement is {a:.2f} on {first} and {b:.2f} on {second}"
     return None
+
+
+def _score_interval(share: float, n: int) -> tuple[float, float]:
+    z2 = _Z_ARMS**2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = sqrt(z2 * share * (1 - share) / n + z2**2 / (4 * n**2)) / (1 + z2 / n)
+    return centre - half, centre + half
 
 
 def worst(standings: Iterable[Standing]) -> Standing:

@@ -1,14 +1,10 @@
 """History, samples, answers, calibration, alerts and settings in a real browser, over real data."""
 
-import gzip
-import itertools
 import re
 
-import httpx
 import pytest
 from sqlalchemy import text
 
-from tests.acceptance.test_page import LEAST_CONTRAST
 from tests.support.browser import chromium_or_skip
 from tests.support.seeded_pages import pages_of, seeded
 
@@ -76,47 +72,6 @@ def visit(browser, site):
     for page in pages:
         page.close()
     assert complaints == []
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("path", PATHS)
-def test_every_page_fits_and_can_be_read(visit, path, size, scheme):
-    page = visit(path, size=size, scheme=scheme)
-    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
-
-    assert page.evaluate("document.documentElement.scrollWidth") <= SIZES[size]["width"]
-    assert page.evaluate(LEAST_CONTRAST) >= 4.5
-
-
-@pytest.mark.parametrize("path", PATHS)
-def test_every_page_has_one_title_and_named_tables(visit, path):
-    page = visit(path)
-
-    assert page.locator("h1").count() == 1
-    assert page.locator("table:not(.said table)").count() == page.locator("table caption").count()
-    levels = [int(tag[1]) for tag in page.locator("main :is(h1,h2,h3)").evaluate_all(
-        "found => found.map(each => each.tagName)"
-    )]  # fmt: skip
-    assert all(later - earlier <= 1 for earlier, later in itertools.pairwise(levels))
-    assert page.locator("main input:not([type=hidden]), main select").evaluate_all(
-        "found => found.every(each => each.labels.length === 1)"
-    )
-    ids = page.locator("[id]").evaluate_all("found => found.map(each => each.id)")
-    assert len(ids) == len(set(ids))
-
-
-@pytest.mark.parametrize("path", PATHS)
-def test_the_first_view_is_light(visit, site, path):
-    """Compressed as a proxy in front would; every file that the page names is counted."""
-    html = httpx.get(site.url + path.format(**site.names)).content
-    files = set(re.findall(r'(?:src|href)="/(static/[^"?]+)', html.decode()))
-    total = sum(
-        len(gzip.compress(each))
-        for each in [html, *(httpx.get(site.url + f).content for f in files)]
-    )
-
-    assert total <= MOST_BYTES
 
 
 def test_a_filter_works_without_scripts(visit):

@@ -170,7 +170,7 @@ def test_spent_money_is_told_on_its_day_only(world):
     with write_session(world.engine) as session:
         settle(
             session, day_of(utc(world.clock.now_s())), reserved_nanousd=0,
-            spent_nanousd=1_999_000_000, dearest_nanousd=2_000_000, judged=900, unknown_cost=0,
+            spent_nanousd=1_999_000_000, dearest_nanousd=2_000_000, judged=900, calls=900, unknown_cost=0,
         )  # fmt: skip
 
     assert "$2.00 of $2.00" in alerts(world)["budget_spent"].text

@@ -52,7 +52,7 @@ TOGETHER: Mapping[str, str] = {
     "/rollouts/{name}/decisions/{decision}": _DECIDED,
     "/rollouts/{name}/decisions/{decision}/json": _DECIDED,
 }
-PER_PATH = 2  # addresses of a path with parts
+PER_PATH = 1  # addresses of a path with parts
 # Of a login provider, which the instance has not.
 NOT_HERE = ("/login/oidc", "/login/oidc/callback")
 _PART = re.compile(r"\{(\w+)(?::\w+)?\}")

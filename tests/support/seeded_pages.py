@@ -65,7 +65,7 @@ class SeededWorld(GradedWorld):
             )  # fmt: skip
             settle(
                 session, day_of(now), reserved_nanousd=0, spent_nanousd=2_500_000_000,
-                dearest_nanousd=1_000_000, judged=900, unknown_cost=0,
+                dearest_nanousd=1_000_000, judged=900, calls=900, unknown_cost=0,
             )  # fmt: skip
 
 

@@ -22,7 +22,9 @@
   for (const element of document.querySelectorAll("[data-live]")) said.set(element.id, element.dataset.announce);
   live.hidden = said.size === 0;
   // On a phone the place where one is may lie outside of the navigation's window.
-  document.querySelector(".places a[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+  const here = document.querySelector(".places a[aria-current]");
+  const places = here?.closest("ul");
+  if (places) places.scrollLeft = here.offsetLeft - (places.clientWidth - here.offsetWidth) / 2;
 
   document.addEventListener("htmx:beforeRequest", (event) => {
     if (document.hidden && event.target.matches?.("[data-live]")) event.preventDefault();

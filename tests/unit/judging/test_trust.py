@@ -17,10 +17,11 @@ from llm_canary.judging.grader import Grader
 from llm_canary.judging.labels import HumanLabel, Labelled, LabelSet, read_labels
 from llm_canary.judging.probes import Tendency, probe_pairs
 from llm_canary.judging.replay import ReplayJudge, read_recording, recorded_beside_labels
-from llm_canary.judging.trust import Rated, Standing, arms_differ, assess, by_stratum
+from llm_canary.judging.trust import Rated, Standing, Subject, arms_differ, assess, by_stratum
 from llm_canary.rubric.load import parse_rubric, rubric_of
 from llm_canary.rubric.sample import Sample
 from llm_canary.rubric.schema import TrustEntry
+from llm_canary.stats.agreement import Coefficient
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "human-labels"
 PAIRWISE = rubric_of("pairwise_preference", Path())
@@ -140,6 +141,28 @@ def test_a_judge_that_errs_on_one_arm_only_is_found():
     pooled = assess("passed", rated, TRUST)
     assert pooled.standing is Standing.TRUSTED  # a pooled kappa hides it
     assert "arm=canary" in arms_differ(by_stratum(rated, TRUST))
+
+
+def test_a_judge_that_errs_alike_on_both_arms_is_rarely_suspected_however_few_labels_there_are():
+    """Asked again after every ten labels of each arm, as live reviews come in."""
+    rng = np.random.default_rng(3)
+    right = rng.random((500, 2, 200)) < 0.9
+    suspected = sum(
+        any(
+            arms_differ({name: agreeing(name, each[arm, :n]) for arm, name in enumerate(ARMS)})
+            for n in range(10, 201, 10)
+        )
+        for each in right
+    )
+    assert suspected <= 15  # 3 %
+
+
+ARMS = ("arm=control", "arm=canary")
+
+
+def agreeing(name, right):
+    share = Coefficient(float(right.mean()), 0.0, 1.0)
+    return Subject(name, len(right), share, None, None, None, None, None, Standing.TRUSTED)
 
 
 def test_labels_that_are_all_alike_prove_nothing():
