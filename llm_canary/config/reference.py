@@ -39,6 +39,7 @@ _PLACES = {
     "StageEntry": "`plans.NAME.stages[]`",
     "AlphaEntry": "`plans.NAME.alpha`",
     "KeyEntry": "`keys.NAME`",
+    "FeedbackEntry": "`feedback`",
     "WebEntry": "`web`",
     "OidcEntry": "`web.oidc`",
     "MetricEntry": "`metrics.NAME`",
