@@ -5,10 +5,12 @@ import logging
 import logging.config
 
 import pytest
+from click.testing import CliRunner
 from uvicorn.config import LOGGING_CONFIG
 from uvicorn.logging import DefaultFormatter
 
-from llm_canary.server.log_scrubber import scrub_logs
+from llm_canary.cli import main
+from llm_canary.server.log_scrubber import ScrubbingFactory, scrub_logs
 
 SECRETS = [
     "sk-proj-4f9a8b7c6d5e4f3a2b1c0d9e",
@@ -98,3 +100,10 @@ def test_a_message_with_the_wrong_arguments_is_logged_without_them(log):
 
     assert "%d things (arguments" in written.getvalue()
     assert SECRETS[0] not in written.getvalue()
+
+
+def test_every_command_cleans_what_it_logs():
+    logging.setLogRecordFactory(logging.LogRecord)
+    CliRunner().invoke(main, ["keys", "list", "--no-such-option"])
+
+    assert isinstance(logging.getLogRecordFactory(), ScrubbingFactory)
