@@ -105,11 +105,6 @@ def literal(host: str) -> Address | None:
         return _as_inet_aton(text)
 
 
-def is_explicit(host: str) -> bool:
-    """Say whether `host` itself tells where it leads: an address, or this machine."""
-    return is_localhost(host) or literal(host) is not None
-
-
 def is_localhost(host: str) -> bool:
     """Say whether `host` is the name of this machine, which no DNS server answers for."""
     name = host.rstrip(".").lower()

@@ -89,3 +89,6 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="llm-canary")
 def main() -> None:
     """Canary gateway for LLM applications."""
+    from llm_canary.server.log_scrubber import scrub_logs  # noqa: PLC0415 - not for `--help`
+
+    scrub_logs()

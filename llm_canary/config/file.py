@@ -25,7 +25,7 @@ from llm_canary.config.values import (
     Tolerance,
     UnitSource,
 )
-from llm_canary.config.web_entries import KeyEntry, WebEntry
+from llm_canary.config.web_entries import FeedbackEntry, KeyEntry, WebEntry
 from llm_canary.decision.plan import MetricKind
 from llm_canary.documents.entry import Entry, expected
 from llm_canary.metrics.spec import Missing
@@ -343,6 +343,9 @@ class CanaryFile(Entry):
         default_factory=JudgingEntry, description="how live answers are graded"
     )
     limits: LimitsEntry = Field(default_factory=LimitsEntry, description="limits on requests")
+    feedback: FeedbackEntry = Field(
+        default_factory=FeedbackEntry, description="what browsers may say without a key"
+    )
     web: WebEntry = Field(default_factory=WebEntry, description="the pages, and who logs in")
     default_upstream: Name | None = Field(
         default=None, description="upstream to which models that are no route are relayed untouched"

@@ -40,6 +40,7 @@ _PLACES = {
     "AlphaEntry": "`plans.NAME.alpha`",
     "KeyEntry": "`keys.NAME`",
     "UseEntry": "`keys.NAME.limits`, `routes.NAME.limits`",
+    "FeedbackEntry": "`feedback`",
     "WebEntry": "`web`",
     "OidcEntry": "`web.oidc`",
     "MetricEntry": "`metrics.NAME`",

@@ -14,10 +14,13 @@ from pydantic import BeforeValidator, Field
 from llm_canary.addresses import Network, problem_of_url
 from llm_canary.auth import AccessRole
 from llm_canary.config.limit_entries import UseEntry
-from llm_canary.config.values import RouteName, SecretReference
+from llm_canary.config.values import Duration, RouteName, SecretReference
 from llm_canary.documents.entry import Entry, expected
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_ORIGIN = re.compile(
+    r"https?://[a-z0-9.-]+(?::[0-9]{1,5})?|https?://\[[0-9a-f:]+\](?::[0-9]{1,5})?"
+)
 _SCOPES = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*")
 
 
@@ -102,6 +105,26 @@ class WebEntry(Entry):
         "A proxy that ends TLS needs it for OIDC",
     )
     oidc: OidcEntry | None = Field(default=None, description="login at a provider")
+
+
+def _origin(value: object) -> object:
+    if isinstance(value, str) and _ORIGIN.fullmatch(value):
+        return value
+    raise expected("an origin such as https://shop.example, in lower case and without a path")
+
+
+class FeedbackEntry(Entry):
+    """What browsers may say of an answer by the signed token in `x-canary-feedback-url`."""
+
+    origins: list[Annotated[str, BeforeValidator(_origin)]] = Field(
+        default=[], description="web pages that may send it from a browser: `https://shop.example`"
+    )
+    metrics: list[Annotated[str, Field(min_length=1, max_length=64)]] = Field(
+        default=["thumbs"], description="the only metrics that a token serves"
+    )
+    token_lifetime: Duration = Field(
+        default=30 * 86_400.0, description="how long after the answer a token serves"
+    )
 
 
 class KeyEntry(Entry):

@@ -30,7 +30,7 @@ _READ = ("GET", "HEAD")
 _METHODS: dict[str, tuple[str, ...]] = dict.fromkeys(DIALECTS, ("POST",)) | {
     f"/v1{CHAT.path}": ("GET", "POST"),  # GET lists the stored ones
     "/v1/models": _READ,
-    "/v1/feedback": ("POST", "PUT", "DELETE"),
+    "/v1/feedback": ("POST", "PUT", "DELETE", "OPTIONS"),
     "/v1/outcomes": ("POST",),
     "/healthz": _READ,
     "/readyz": _READ,

@@ -17,6 +17,13 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 JSON_TYPE = (b"content-type", b"application/json")
+# Of every answer that is the gateway's own: no browser shows it as a page, and nobody keeps it.
+OWN_ANSWER = (
+    JSON_TYPE,
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
 _BODY_TIMEOUT_S = 60.0
 _ONLY_OPTIONS = (b"keep-alive", b"close", b"Keep-Alive", b"Close", b"")
 
@@ -115,4 +122,4 @@ async def send_json(
     send: Send, status: int, value: object, headers: Iterable[tuple[bytes, bytes]] = ()
 ) -> None:
     """Send `value` as JSON."""
-    await send_bytes(send, status, orjson.dumps(value), [JSON_TYPE, *headers])
+    await send_bytes(send, status, orjson.dumps(value), [*OWN_ANSWER, *headers])

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import orjson
 
 from llm_canary.errors import LlmCanaryError
-from llm_canary.gateway.asgi import JSON_TYPE, Headers, Send, send_bytes
+from llm_canary.gateway.asgi import OWN_ANSWER, Headers, Send, send_bytes
 
 _log = logging.getLogger(__name__)
 INTERNAL_ERROR = "the gateway made a mistake; its log has the kind and the place"
@@ -54,7 +54,7 @@ async def send_error(
 ) -> None:
     """Send an error of our own."""
     body = error_body(message, type_=error_type(status), code=code, param=param)
-    await send_bytes(send, status, body, [JSON_TYPE, *(headers or ())])
+    await send_bytes(send, status, body, [*OWN_ANSWER, *(headers or ())])
 
 
 async def send_refusal(
@@ -65,4 +65,4 @@ async def send_refusal(
 ) -> None:
     """Send the answer that `error` stands for; `shape` makes its body."""
     body = shape(error.message, type_=error.type, code=error.code, param=error.param)
-    await send_bytes(send, error.status, body, [JSON_TYPE, *(headers or ())])
+    await send_bytes(send, error.status, body, [*OWN_ANSWER, *(headers or ())])

@@ -11,6 +11,7 @@ from time import perf_counter
 from llm_canary.gateway.asgi import Headers
 from llm_canary.gateway.dialects.dialect import Dialect
 from llm_canary.gateway.dialects.request import InferenceRequest
+from llm_canary.gateway.feedback_token import FeedbackTokens
 from llm_canary.gateway.keys import Caller
 from llm_canary.gateway.limits import Hold
 from llm_canary.gateway.snapshot import CompiledRoute, CompiledVariant, Snapshot
@@ -103,6 +104,11 @@ class Exchange:
         self.finished: float | None = None
         self.answer: bytes | None = None  # a complete answer that was no stream
         self.tap: Tap | None = None  # a stream
+
+    def sign_feedback_url(self, tokens: FeedbackTokens) -> None:
+        """Let whoever gets the answer say something of it without a key."""
+        token = tokens.make(self.id, self.at_s).encode()
+        self.response_headers[1] = (b"x-canary-feedback-url", b"/v1/feedback?token=" + token)
 
     def end(
         self, terminal: Terminal, *, status: int | None = None, code: str | None = None

@@ -17,17 +17,20 @@ from urllib.parse import parse_qs
 import orjson
 from msgspec.structs import replace
 
-from llm_canary.errors import InvalidRequest, NotReady
+from llm_canary.errors import Forbidden, InvalidRequest, NotReady, RequestError
 from llm_canary.gateway.access import authenticate
 from llm_canary.gateway.asgi import (
+    Headers,
     Receive,
     Scope,
     Send,
     header_map,
     parse_json,
     read_body,
+    send_bytes,
     send_json,
 )
+from llm_canary.gateway.errors import send_refusal
 from llm_canary.gateway.keys import Caller
 from llm_canary.gateway.snapshot import Snapshot
 from llm_canary.gateway.state import GatewayState
@@ -49,6 +52,11 @@ _TARGETS = {
     "session": TargetKind.SESSION,
 }
 _FIELDS = (*_TARGETS, "metric", "value", "comment", "idempotency_key", "occurred_at")
+_PREFLIGHT: Headers = [
+    (b"access-control-allow-methods", b"POST, PUT, DELETE"),
+    (b"access-control-allow-headers", b"content-type, idempotency-key"),
+    (b"access-control-max-age", b"600"),
+]
 _OUR_ID = re.compile(r"[0-9a-f]{32}")
 _PROVIDER_ID = re.compile(r"(?:chatcmpl|cmpl|resp|msg)[-_].+", re.DOTALL)
 _METRIC = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
@@ -155,7 +163,31 @@ async def serve_feedback(state: GatewayState, scope: Scope, receive: Receive, se
     """Accept one feedback: POST and PUT say it, DELETE takes it back."""
     headers = header_map(scope)
     snapshot = state.in_force()
-    caller = authenticate(snapshot, scope, headers, state.clock.now_s(), state.record)
+    shared = _shared_with(snapshot, headers)
+    if scope["method"] == "OPTIONS":
+        await send_bytes(send, 200, b"", [*shared, *_PREFLIGHT] if shared else [])
+        return
+    try:
+        event = await _feedback(state, snapshot, scope, headers, receive)
+        _accept(state, snapshot, [event])
+    except RequestError as refusal:
+        await send_refusal(send, refusal, shared)
+        return
+    said = {"object": "feedback", "id": event.id, "status": "accepted"}
+    await send_json(send, 202, said, shared)
+
+
+async def _feedback(
+    state: GatewayState,
+    snapshot: Snapshot,
+    scope: Scope,
+    headers: Mapping[bytes, bytes],
+    receive: Receive,
+) -> OutcomeEvent:
+    """Return what the request says, by an API key or by the token of one answer."""
+    caller = None
+    if snapshot.is_keyless or b"authorization" in headers:
+        caller = authenticate(snapshot, scope, headers, state.clock.now_s(), state.record)
     body = await read_body(receive, headers, min(MAX_FEEDBACK_BYTES, snapshot.max_body_bytes))
     fields = _object(parse_json(body), "") if body else {}
     for name, values in parse_qs(scope["query_string"].decode("latin-1")).items():
@@ -163,9 +195,36 @@ async def serve_feedback(state: GatewayState, scope: Scope, receive: Receive, se
     if key := headers.get(b"idempotency-key"):
         fields.setdefault("idempotency_key", key.decode("latin-1"))
     reader = _Reader(fields, "", state.clock.now_s())
-    event = _event(reader, snapshot, caller, revokes=scope["method"] == "DELETE")
-    _accept(state, snapshot, [event])
-    await send_json(send, 202, {"object": "feedback", "id": event.id, "status": "accepted"})
+    if "token" in fields:
+        _open_token(reader, snapshot, fields)
+        caller = caller or Caller(None, "", may_pin=False)
+    elif caller is None:
+        caller = authenticate(snapshot, scope, headers, state.clock.now_s(), state.record)
+    return _event(reader, snapshot, caller, revokes=scope["method"] == "DELETE")
+
+
+def _open_token(reader: _Reader, snapshot: Snapshot, fields: dict[str, Any]) -> None:
+    """Put the exchange that the token names in its place; raise Unauthorized or Forbidden."""
+    for name in _TARGETS:
+        if fields.get(name) is not None:
+            raise reader.refuse(name, "cannot stand beside token, which says what it is about")
+    fields["request_id"] = snapshot.feedback_tokens.read(fields.pop("token"), reader.now_s)
+    metrics = snapshot.table.feedback.metrics
+    if (metric := reader.metric()) not in metrics:
+        raise Forbidden(
+            f"a feedback token does not serve metric {metric!r}, only {', '.join(metrics)}; "
+            "send it with an API key, or add it to feedback.metrics",
+            param="metric",
+            code="metric_not_allowed",
+        )
+
+
+def _shared_with(snapshot: Snapshot, headers: Mapping[bytes, bytes]) -> Headers:
+    """Return the header fields that let a web page of another origin read the answer."""
+    origin = headers.get(b"origin")
+    if origin is None or origin.decode("latin-1") not in snapshot.table.feedback.origins:
+        return []
+    return [(b"access-control-allow-origin", origin), (b"vary", b"origin")]
 
 
 async def serve_outcomes(state: GatewayState, scope: Scope, receive: Receive, send: Send) -> None:

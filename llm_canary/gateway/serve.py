@@ -83,6 +83,8 @@ def admit(state: GatewayState, exchange: Exchange, scope: Scope) -> Snapshot:
     """Return the snapshot that the exchange is served by; raise RequestError for strangers."""
     exchange.snapshot = snapshot = state.in_force()
     exchange.caller = authenticate(snapshot, scope, exchange.headers, exchange.at_s, state.record)
+    if not snapshot.is_keyless:
+        exchange.sign_feedback_url(snapshot.feedback_tokens)
     exchange.no_log = exchange.headers.get(b"x-canary-no-log", b"").strip().lower() not in _OFF
     return snapshot
 

@@ -16,6 +16,7 @@ import msgspec
 from llm_canary.config.secrets import resolve
 from llm_canary.errors import ConfigError, InvalidRequest, UpstreamUnavailable
 from llm_canary.gateway.asgi import Headers
+from llm_canary.gateway.feedback_token import FeedbackTokens
 from llm_canary.gateway.keys import GatewayKeys
 from llm_canary.gateway.limits import Meter, Meters
 from llm_canary.privacy.redact import Redactor
@@ -137,6 +138,7 @@ class Snapshot:
         self.table = table
         self.secret = bytes.fromhex(table.unit_secret)
         self.is_keyless = table.is_keyless
+        self.feedback_tokens = FeedbackTokens(self.secret, table.feedback.token_lifetime_s)
         self.wires: dict[str, Wire] = {
             name: _wire(upstream) for name, upstream in table.upstreams.items()
         }

@@ -16,6 +16,7 @@ from sqlalchemy.engine import Engine
 from llm_canary.clock import Clock, SystemClock, utc
 from llm_canary.config.load import LoadedConfig
 from llm_canary.routing.table import (
+    FeedbackRules,
     Price,
     Route,
     RoutingTable,
@@ -62,6 +63,7 @@ def build_table(
             _log.error("route %s: upstream %s is gone from the file", name, ", ".join(missing))
             control, record = route.control, None
         routes[name] = _route(route, control, record, config.upstreams, prices)
+    feedback = config.file.feedback
     return RoutingTable(
         config_hash=config.hash,
         version=version,
@@ -72,6 +74,11 @@ def build_table(
         unit_secret=unit_secret,
         default_upstream=config.default_upstream,
         max_body_bytes=config.file.limits.max_body_bytes,
+        feedback=FeedbackRules(
+            origins=tuple(feedback.origins),
+            metrics=tuple(feedback.metrics),
+            token_lifetime_s=feedback.token_lifetime,
+        ),
     )
 
 

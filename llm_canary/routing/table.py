@@ -197,6 +197,14 @@ class StoredKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     any_made: bool = False  # then nobody comes without a key, also when all have ended
 
 
+class FeedbackRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What browsers may say without an API key, by a signed token."""
+
+    origins: tuple[str, ...] = ()  # of web pages that may read the answer
+    metrics: tuple[str, ...] = ("thumbs",)
+    token_lifetime_s: float = 30 * 86_400.0
+
+
 class RoutingTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One immutable snapshot; a promotion or a rollback is a new one."""
 
@@ -209,6 +217,7 @@ class RoutingTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unit_secret: str = ""  # hex; keys the hash under which units are stored
     default_upstream: str | None = None
     max_body_bytes: int = 10_000_000
+    feedback: FeedbackRules = FeedbackRules()
     format: int = TABLE_FORMAT
 
     @property

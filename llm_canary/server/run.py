@@ -13,6 +13,7 @@ from llm_canary.errors import ConfigError
 from llm_canary.server.app import App, AsgiApp, Part
 from llm_canary.server.data_plane import PROCESSES, DataPlane, default_data_dir
 from llm_canary.server.http_protocol import HttpProtocol
+from llm_canary.server.log_scrubber import scrub_logs
 
 if TYPE_CHECKING:
     from llm_canary.server.control_plane import ControlPlane
@@ -28,6 +29,7 @@ def serve(*, host: str, port: int, workers: int, only: Only | None) -> None:
     SIGTERM lets running exchanges finish and flushes telemetry. Raises ConfigError when `host` is
     not loopback and no API key is configured.
     """
+    scrub_logs()
     if only == "workers":
         from llm_canary.server.workers import run_workers  # noqa: PLC0415 - heavy
 
@@ -65,6 +67,7 @@ def serve(*, host: str, port: int, workers: int, only: Only | None) -> None:
 
 def create_app() -> App:
     """Return the application that the environment asks for; nothing runs before its lifespan."""
+    scrub_logs()  # here too: uvicorn's workers are processes of their own
     only = os.environ.get(_ONLY)
     data_dir = default_data_dir()
     data_plane = None if only == "control" else DataPlane(data_dir)

@@ -204,3 +204,24 @@ def test_a_full_queue_says_try_again(gateway, monkeypatch):
     reply = send(gateway, {"request_id": OURS, "value": True})
 
     assert reply.status == 503 and reply.error["code"] == "overloaded"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/v1/feedback", 202),
+        ("GET", "/v1/models", 200),
+        ("GET", "/healthz", 200),
+        ("GET", "/nothing", 404),
+        ("PATCH", "/v1/outcomes", 405),
+        ("POST", "/v1/chat/completions", 400),
+    ],
+)
+def test_no_browser_shows_or_keeps_an_answer_of_the_gateways_own(gateway, method, path, status):
+    body = {"request_id": OURS, "value": True} if method == "POST" else None
+    reply = send(gateway, body, method=method, path=path)
+
+    assert reply.status == status
+    assert reply.headers["x-content-type-options"] == "nosniff"
+    assert reply.headers["cache-control"] == "no-store"
+    assert "frame-ancestors 'none'" in reply.headers["content-security-policy"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import web
 
 from llm_canary.errors import InvalidRequest, UpstreamTimeout, UpstreamUnavailable
 from llm_canary.gateway.dialects.chat import MARKS
@@ -22,6 +21,7 @@ from llm_canary.providers import litellm_bridge
 from llm_canary.providers.litellm_bridge import LiteLlmWire
 from llm_canary.providers.wire import Answer, AnswerCut, Outbound, Wire
 from llm_canary.routing.table import Path, Upstream
+from tests.support.litellm_clients import close_clients
 
 # litellm turns these off while it is imported, and pytest turns them on again for each test.
 pytestmark = [
@@ -159,23 +159,10 @@ def play(script: Script, **changes: Any) -> Any:
         try:
             return await script(server, LiteLlmWire(upstream, KEY))
         finally:
-            await _close_clients()
+            await close_clients()
             await runner.cleanup()
 
     return asyncio.run(run())
-
-
-async def _close_clients() -> None:
-    """Close what litellm leaves open when a loop ends: its clients and the worker of its logging."""
-    import litellm
-
-    litellm.in_memory_llm_clients_cache.flush_cache()
-    for session in [it for it in gc.get_objects() if isinstance(it, ClientSession)]:
-        await session.close()
-    for task in asyncio.all_tasks():
-        if "LoggingWorker" in str(task.get_coro()):
-            task.cancel()
-    await asyncio.sleep(0)
 
 
 def outbound(path: str = "/chat/completions", **fields: Any) -> Outbound:

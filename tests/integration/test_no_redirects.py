@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from aiohttp import web
@@ -15,12 +16,12 @@ from llm_canary.providers.model_calls import Target, complete
 from llm_canary.providers.wire import Outbound
 from llm_canary.routing.table import Upstream
 from llm_canary.rubric.item import Item
+from tests.support.litellm_clients import close_clients
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*`ReadOnly` qualifier.*"),
     pytest.mark.filterwarnings("ignore:.*Accessing the.*attribute on the instance.*"),
     pytest.mark.filterwarnings("ignore:.*conflict with protected namespace.*"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 BODY = b'{"model":"m","messages":[{"role":"user","content":"Hi"}],"max_tokens":9%s}'
 
@@ -56,6 +57,7 @@ def play(script):
         try:
             await script(server)
         finally:
+            await close_clients()
             await runner.cleanup()
         return server.asked
 
@@ -69,12 +71,8 @@ def test_a_translated_upstream(provider, stream):
         upstream = Upstream("up", "litellm", server.url, provider=provider)
         wire = LiteLlmWire(upstream, "key")
         body = BODY % (b',"stream":true' if stream else b"")
-        try:
+        with suppress(RequestError):
             await wire.send(Outbound("/chat/completions", body, (), "m", stream))
-        except RequestError:
-            pass
-        finally:
-            await wire.close()
 
     asked = play(script)
 
@@ -96,8 +94,9 @@ def test_a_judge():
 
 def test_a_candidate_of_a_check():
     async def script(server):
-        item = Item("1", "Hi")
-        reply = await Endpoint(server.url, "m")._asked(item)
+        endpoint = Endpoint(server.url, "m")
+        reply = await endpoint._asked(Item("1", "Hi"))
+        await endpoint._client.close()
         assert reply.failure
 
     asked = play(script)

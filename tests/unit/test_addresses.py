@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_canary.addresses import Reach, is_explicit, literal, problem_of_url, reach_of
+from llm_canary.addresses import Reach, literal, problem_of_url, reach_of
 
 METADATA = IPv4Address("169.254.169.254")
 
@@ -156,12 +156,6 @@ def test_urls_that_are_refused(url):
 )
 def test_urls_that_are_not(url):
     assert problem_of_url(url) is None
-
-
-@pytest.mark.parametrize("host", ["localhost", "models.localhost", "127.0.0.1", "[::1]"])
-def test_a_host_that_tells_itself_where_it_leads(host):
-    assert is_explicit(host)
-    assert not is_explicit(f"{host.strip('[]')}.example.com")
 
 
 @settings(deadline=None)

@@ -261,3 +261,27 @@ def test_every_kind_is_named_where_the_kind_is_unknown(refuses):
         "upstreams.other.kind: unknown `kind`; expected one of anthropic, litellm, openai"
         in problem
     )
+
+
+class TestWhereItMayLead:
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "http://169.254.169.254/v1",
+            "http://[fe80::1]/v1",
+            "http://[::ffff:169.254.169.254]/v1",
+            "http://metadata.google.internal/v1",
+            "http://0x7f000001/v1",
+            "http://user:pass@x/v1",
+            "unix:/var/run/docker.sock",
+        ],
+    )
+    def test_nothing_is_sent_to_some_addresses(self, refused, url):
+        assert "does not fit" in refused(base_url=url)
+
+    def test_a_name_stays_in_the_public_network_unless_it_says_otherwise(self, upstream):
+        assert upstream().network == "public"
+        assert upstream("network: private").network == "private"
+
+    def test_there_are_two_networks(self, refused):
+        assert "network" in refused("network: all")

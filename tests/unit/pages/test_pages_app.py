@@ -67,6 +67,16 @@ def test_the_policy_has_no_exception(site):
         assert site.get(path).headers["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.parametrize("path", ["/", "/api/v1/status", "/api/v1/nothing", "/openapi.json"])
+def test_answers_of_the_api_are_as_guarded_as_pages(site, path):
+    headers = site.get(path).headers
+
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["cache-control"] == "no-store"
+
+
 def test_an_unchanged_page_is_not_sent_again(site):
     first = site.get("/partials/rollouts")
 
