@@ -53,6 +53,7 @@ format: $(VENV)/.dev ## format and fix what can be fixed
 docs: $(VENV)/.dev ## renew the generated tables of docs/
 	@$(BIN)/python -m llm_canary.config.reference docs/configuration.md
 	@$(BIN)/python -m llm_canary.rubric.reference docs/rubrics.md
+	@$(BIN)/python -m tests.support.matrix
 
 judges: $(VENV)/.dev ## compare recorded judges with people on public labels; renews docs/judges.md (a minute)
 	@$(BIN)/python -m tests.statistics.judge_report

@@ -27,7 +27,7 @@ DIALECTS: dict[str, Dialect] = {
     for dialect in (CHAT, RESPONSES, COMPLETIONS, EMBEDDINGS, MESSAGES)
 }
 _READ = ("GET", "HEAD")
-_METHODS: dict[str, tuple[str, ...]] = dict.fromkeys(DIALECTS, ("POST",)) | {
+METHODS: dict[str, tuple[str, ...]] = dict.fromkeys(DIALECTS, ("POST",)) | {
     f"/v1{CHAT.path}": ("GET", "POST"),  # GET lists the stored ones
     "/v1/models": _READ,
     "/v1/feedback": ("POST", "PUT", "DELETE", "OPTIONS"),
@@ -61,7 +61,7 @@ class GatewayApp:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, method, state = scope["path"], scope["method"], self._state
-        allowed = _METHODS.get(path)
+        allowed = METHODS.get(path)
         if allowed is None:
             if path.startswith(PREFIX) and method in _READ:
                 await serve_model(state, scope, receive, send)
@@ -89,5 +89,5 @@ class GatewayApp:
 
 def _allow_header(refusal: RequestError, path: str) -> Headers:
     if isinstance(refusal, MethodNotAllowed):
-        return [(b"allow", ", ".join(_METHODS[path]).encode())]
+        return [(b"allow", ", ".join(METHODS[path]).encode())]
     return []
