@@ -64,6 +64,7 @@ class Settings(BaseSettings):
             f"{_PREFIX}CONFIG": str(self.config),
             f"{_PREFIX}DATABASE_URL": self._shown_database(),
             f"{_PREFIX}DATA_DIR": str(self.data_dir),
+            f"{_PREFIX}FINE_ROLLUP_DAYS": str(self.fine_rollup_days),
             f"{_PREFIX}URL": self.url,
             f"{_PREFIX}API_KEY": "not set" if self.api_key is None else "set",
         }

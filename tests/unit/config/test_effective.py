@@ -51,7 +51,7 @@ def test_defaults_are_there_in_the_order_of_the_form(config):
 
     assert list(plain)[:4] == ["version", "upstreams", "prompts", "routes"]
     assert plain["judging"]["samples_per_day"] == 250
-    assert plain["routes"]["bot"]["content"] == {"store": "none"}
+    assert plain["routes"]["bot"]["content"]["store"] == "none"
 
 
 def test_the_control_that_a_rollout_left_is_in_force(config):
