@@ -62,8 +62,9 @@ def hostile(tmp_path_factory) -> Iterator[Instance]:
     yield from _served(tmp_path_factory.mktemp("hostile"), "--hostile")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Not for the session: its driver keeps an event loop running, in which others cannot seed."""
     try:
         with chromium() as found:
             yield found
