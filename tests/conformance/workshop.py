@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,12 +51,19 @@ def node_with(name: str, *packages: str) -> Path:
     wanted = "\n".join(packages)
     if stamp.exists() and stamp.read_text() == wanted:
         return home
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(parents=True)
-    (home / "package.json").write_text('{"private": true, "type": "module"}')
-    quiet = ("--no-audit", "--no-fund", "--silent", "--no-package-lock")
-    run("npm", "install", *quiet, *packages, cwd=home)
-    stamp.write_text(wanted)
+    # Beside it first, and moved there whole: another process may make the same at this moment.
+    WORKSHOP.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=WORKSHOP))
+    try:
+        (made / "package.json").write_text('{"private": true, "type": "module"}')
+        quiet = ("--no-audit", "--no-fund", "--silent", "--no-package-lock")
+        run("npm", "install", *quiet, *packages, cwd=made)
+        (made / stamp.name).write_text(wanted)
+        if not (stamp.exists() and stamp.read_text() == wanted):
+            shutil.rmtree(home, ignore_errors=True)
+            made.rename(home)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
     return home
 
 

@@ -35,10 +35,13 @@ class Rule(NamedTuple):
 
 
 def data_plane() -> list[Rule]:
-    """Return the gateway's rules: a key that may serve, except for the health checks."""
+    """Return the gateway's rules: a key that may serve, except for the health checks.
+
+    A browser asks before it sends feedback (OPTIONS) and has no key then; it is told origins only.
+    """
     listed = [(method, path) for path, methods in METHODS.items() for method in methods]
     return [
-        Rule(method, path, None if path in OPEN else Permission.SERVE)
+        Rule(method, path, None if path in OPEN or method == "OPTIONS" else Permission.SERVE)
         for method, path in (*listed, *RELAYED)
         if method != "HEAD"
     ]
