@@ -19,6 +19,7 @@ from llm_canary.storage.repositories.grading import (
     calibrations,
     labels_of,
 )
+from llm_canary.telemetry.events import Terminal
 from tests.factories import make_inference
 from tests.support.graded_project import GradedProject
 
@@ -124,7 +125,9 @@ def test_a_dataset_is_drawn_from_what_the_policy_kept(
         make_inference(request_text=json.dumps(messages), **kept),
         make_inference(request_text=json.dumps(messages)[:20], **kept),  # cut at the limit
         make_inference(request_text=None, response_text=None),
-        make_inference(request_text=json.dumps(messages), **(kept | {"terminal": "timeout"})),
+        make_inference(
+            request_text=json.dumps(messages), **(kept | {"terminal": Terminal.TIMEOUT})
+        ),
     ]
     SqlBatchSink(engine).write(rows)
     done = run(

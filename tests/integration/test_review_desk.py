@@ -350,6 +350,8 @@ def test_the_last_label_that_is_excluded_leaves_no_score(bench: Bench) -> None:
 
 def test_gold_and_agreement_are_reported_by_the_last_revision(engine: Engine) -> None:
     bench = Bench(engine, 2, wanted=2)
+    with engine.begin() as connection:  # no gate waits for it
+        connection.execute(text("UPDATE sample SET review_stream = 'targeted'"))
     bench.queue.make_gold(bench.samples[0], LABELS | {"helpfulness": 2}, by="lead", rationale="all")
     own = ReviewQueue(engine, bench.clock, gold_rate=1.0)
     desk = Desk(engine, bench.clock, own)
