@@ -18,6 +18,7 @@ from llm_canary.storage.repositories import outcomes
 from llm_canary.storage.repositories.installation import get_or_set
 from llm_canary.storage.repositories.rollouts import RolloutRepository
 from llm_canary.storage.repositories.scoring import ScoringRepository
+from llm_canary.telemetry.events import Terminal
 from tests.support.rollout_world import QUICK, World
 
 
@@ -170,7 +171,7 @@ def shared(event):
 
 
 def answer(*, failed):
-    terminal = "upstream_error" if failed else "completed"
+    terminal = Terminal.UPSTREAM_ERROR if failed else Terminal.COMPLETED
     return {"terminal": terminal, "status": 500 if failed else 200, "latency_ms": 100.0}
 
 
