@@ -148,6 +148,8 @@ def _grading(view: dict[str, Any]) -> Iterator[tuple[str, str]]:
             cost = each["judge_nanousd"]
             spent = "cost unknown" if cost is None else f"${cost / 1e9:,.4f}"
             parts.append(f"judge {each['standing'].replace('_', ' ')} ({each['labels']} labels)")
+            if None not in (points := each["judge_points"]):
+                parts.append(f"its own points {points[0]:.2f} and {points[1]:.2f}, uncorrected")
             parts.append(f"{each['judge_calls']:,} calls, {spent}")
             hours = "" if each["review_s"] is None else f" in {each['review_s'] / 3600:.1f} h"
             parts.append(f"{each['reviews']:,} reviews{hours}")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ORDERS, SUPPORT, FACTS = "order-extractor", "support-bot", "facts-bot"  # the routes
 ORDERS_ROLLOUT, SUPPORT_ROLLOUT, FACTS_ROLLOUT = "orders-v2", "support-v13", "facts-v2"
-RUBRIC = "facts"
+RUBRIC, JUDGED_RUBRIC = "facts", "facts_judged"
 # Shares, and floors of canary users: as many as four answers per second allow in three minutes. The
 # built-in plan asks for 200 at each share.
 STAGES = {"initial": ("10%", 30), "expanded": ("25%", 40), "broad": ("50%", 40)}
@@ -31,7 +31,7 @@ _NO_FACTS_PROMPT = (
     "Parcel Point support. Customers write about their parcels. Be polite and friendly to them "
     "all. Answer with one short sentence.\n"
 )
-# What an answer must say. A program decides it; a rubric may ask a judge as well.
+# What an answer must say. A program decides it.
 _RUBRIC = """\
 schema: llm_canary.rubric/v1
 id: facts
@@ -46,6 +46,19 @@ criteria:
     weight: 1
     check: {type: length, unit: words, min: 1, max: 40}
 """
+# The same question to a judge, where one is configured: shown beside it, and decides nothing,
+# because no people have graded yet.
+_JUDGED_RUBRIC = """\
+schema: llm_canary.rubric/v1
+id: facts_judged
+version: 1
+criteria:
+  - id: says_how_long
+    kind: binary
+    requirement: "The answer says how many days or years, as it was asked."
+    anchors: {met: "It names a number of days or of years.", unmet: "It names none."}
+"""
+_SECONDARY = f"\n    gates: {{rubric:{JUDGED_RUBRIC}: {{kind: secondary}}}}"
 PROMPTS = {
     "orders/v1": _ORDER_PROMPT,
     "support/v12": _LONG_PROMPT,
@@ -80,6 +93,22 @@ class ModelServer:
 
 
 @dataclass(frozen=True, slots=True)
+class Judge:
+    """The model that grades the answers of the third act as well."""
+
+    model: str  # as LiteLLM names it
+    api_base: str | None = None
+    api_key: str | None = None  # a reference such as ${OPENAI_API_KEY}
+
+    def yaml(self) -> str:
+        """Return the rubric's `judges`."""
+        known = {"backend": "chat", "model": self.model}
+        known |= {} if self.api_base is None else {"api_base": self.api_base}
+        known |= {} if self.api_key is None else {"api_key": self.api_key}
+        return f"judges:\n  primary: {json.dumps(known)}\n"
+
+
+@dataclass(frozen=True, slots=True)
 class Arms:
     """Control and canary of one route."""
 
@@ -111,21 +140,31 @@ def arms(model: str, *, swap: bool, identical: bool) -> dict[str, Arms]:
     return {route: Arms(*pair) for route, pair in pairs.items()}
 
 
-def write_project(directory: Path, model_server: ModelServer, both: Mapping[str, Arms]) -> Path:
-    """Write `canary.yaml`, prompts and rubric into `directory`; return the path of the file."""
+def write_project(
+    directory: Path,
+    model_server: ModelServer,
+    both: Mapping[str, Arms],
+    judge: Judge | None = None,
+) -> Path:
+    """Write `canary.yaml`, prompts and rubrics into `directory`; return the path of the file."""
     for name, text in PROMPTS.items():
         path = directory / "prompts" / f"{name}.md"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    rubric = directory / "rubrics" / f"{RUBRIC}.yaml"
-    rubric.parent.mkdir(exist_ok=True)
-    rubric.write_text(_RUBRIC, encoding="utf-8")
+    rubrics = {RUBRIC: _RUBRIC}
+    if judge is not None:
+        rubrics[JUDGED_RUBRIC] = _JUDGED_RUBRIC + judge.yaml()
+    (directory / "rubrics").mkdir(exist_ok=True)
+    for name, text in rubrics.items():
+        (directory / "rubrics" / f"{name}.yaml").write_text(text, encoding="utf-8")
     path = directory / "canary.yaml"
-    path.write_text(canary_yaml(model_server, both), encoding="utf-8")
+    path.write_text(canary_yaml(model_server, both, tuple(rubrics)), encoding="utf-8")
     return path
 
 
-def canary_yaml(model_server: ModelServer, both: Mapping[str, Arms]) -> str:
+def canary_yaml(
+    model_server: ModelServer, both: Mapping[str, Arms], rubrics: Sequence[str] = (RUBRIC,)
+) -> str:
     """Return the configuration; values are written as JSON, which is YAML."""
     key = f"\n    api_key: {json.dumps(model_server.api_key)}" if model_server.api_key else ""
     stages = "\n".join(
@@ -149,7 +188,7 @@ routes:
   {FACTS}:
     control: {json.dumps(both[FACTS].control)}
     content: {{store: full}}
-    rubrics: [{RUBRIC}]
+    rubrics: [{", ".join(rubrics)}]
 rollouts:
   {ORDERS_ROLLOUT}:
     route: {ORDERS}
@@ -162,7 +201,7 @@ rollouts:
   {FACTS_ROLLOUT}:
     route: {FACTS}
     canary: {json.dumps(both[FACTS].canary)}
-    plan: minutes
+    plan: minutes{_SECONDARY if JUDGED_RUBRIC in rubrics else ""}
 judging: {{window: 3s, samples_per_day: 1000000}} # of a compressed day, all
 plans:
   minutes: # days pressed into minutes: low floors and wide margins; not for production

@@ -48,6 +48,42 @@ class Ending:
     ok: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the configured judge said of the third act, which decided nothing."""
+
+    rubric: str
+    judged: tuple[int, int]  # answers of control and canary
+    points: tuple[float | None, float | None]  # averages, 0 to 1
+    failed: int
+    waiting: int
+
+    @property
+    def headline(self) -> str:
+        """One line about it."""
+        arms = zip(("control", "canary"), self.points, self.judged, strict=True)
+        said = ", ".join(
+            f"{arm} {'-' if mean is None else f'{mean:.2f}'} of 1 ({n} answers)"
+            for arm, mean, n in arms
+        )
+        rest = (
+            f"; {self.failed} failed, {self.waiting} waited" if self.failed + self.waiting else ""
+        )
+        why = "untrusted before people have graded, so it decided nothing"
+        return f"judge on {self.rubric}: {said}{rest}; {why}"
+
+
+def judge_of(view: Mapping[str, Any], rubric: str) -> Judged | None:
+    """Return what the judge has said, None where none was configured."""
+    for each in view.get("grading", ()):
+        if each["rubric"] == rubric:
+            control, canary = each["judge_points"]
+            judged = (each["judged"][0], each["judged"][1])
+            failed, waiting = (sum(each[name]) for name in ("failed", "waiting"))
+            return Judged(rubric, judged, (control, canary), failed, waiting)
+    return None
+
+
 def decided(
     change: Mapping[str, Any], decision: Mapping[str, Any], began_s: float
 ) -> Decided | None:

@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,8 +26,16 @@ from llm_canary.clock import SystemClock
 from llm_canary.demo.child import DemoError
 from llm_canary.demo.gateway import Control, Gateway
 from llm_canary.demo.model import MODEL, LocalModel
-from llm_canary.demo.project import STAGES, ModelServer, arms, write_project
-from llm_canary.demo.report import Decided, Ending, decided, document, ending
+from llm_canary.demo.project import (
+    FACTS_ROLLOUT,
+    JUDGED_RUBRIC,
+    STAGES,
+    Judge,
+    ModelServer,
+    arms,
+    write_project,
+)
+from llm_canary.demo.report import Decided, Ending, Judged, decided, document, ending, judge_of
 from llm_canary.demo.screen import Screen, progress
 from llm_canary.demo.script import ENDED, HELD, THUMBS_UP, acts
 from llm_canary.demo.traffic import Traffic
@@ -45,6 +53,8 @@ class DemoOptions:
     keep: bool = False
     upstream: str | None = None
     model: str | None = None
+    judge: str | None = None
+    judge_url: str | None = None
     as_json: bool = False
     limit_s: float = 480.0  # after which an undecided rollout is reported as such
 
@@ -63,12 +73,13 @@ def run_demo(options: DemoOptions) -> DemoResult:
         raise DemoError("--swap and --identical exclude each other; choose one")
     if (options.upstream is None) != (options.model is None):
         raise DemoError("--upstream and --model belong together: a server and a model it serves")
+    judge = _judge(options)
     directory = Path(tempfile.mkdtemp(prefix="llm-canary-demo-"))
     # With --json standard output belongs to the document.
     screen = Screen(sys.stderr if options.as_json else sys.stdout)
     with screen, _terminable(), _model_server(options, directory, screen) as model_server:
         both = arms(model_server.model, swap=options.swap, identical=options.identical)
-        write_project(directory, model_server, both)
+        write_project(directory, model_server, both, judge)
         with Gateway(directory) as gateway:
             screen.say(f"gateway: {gateway.url}/v1 in front of it, page: {gateway.url}/")
             story = _Story(options, gateway, screen)
@@ -110,9 +121,12 @@ class _Story:
             views = await control.rollouts()
         endings = [ending(act, views[act.rollout]) for act in self._acts]
         self._screen.conclude(self.history, endings)
+        judge = judge_of(views[FACTS_ROLLOUT], JUDGED_RUBRIC)
+        if judge is not None:
+            self._screen.say(judge.headline)
         floors = ", ".join(str(units) for _, units in STAGES.values())
         self._screen.say(f"verdicts of a compressed plan: {floors} canary users instead of 200")
-        return self._result(endings, traffic, directory)
+        return self._result(endings, traffic, directory, judge)
 
     def _announce(self) -> None:
         say = self._screen.say
@@ -154,7 +168,13 @@ class _Story:
                 self.history.append(news)
                 self._screen.say(f"{news.at_s:4.0f} s  {news.headline}", "bold")
 
-    def _result(self, endings: Sequence[Ending], traffic: Traffic, directory: Path) -> DemoResult:
+    def _result(
+        self,
+        endings: Sequence[Ending],
+        traffic: Traffic,
+        directory: Path,
+        judge: Judged | None,
+    ) -> DemoResult:
         facts = {
             "seed": self._options.seed,
             "seconds": round(self._clock.now_s() - self._began_s, 1),
@@ -162,17 +182,34 @@ class _Story:
             "failed": traffic.failed.total(),
             "directory": str(directory),
             "database": str(directory / "llm_canary.db"),
+            **({} if judge is None else {"judge": asdict(judge)}),
         }
         found = document(endings, self.history, facts)
         return DemoResult(ok=found["ok"], document=found)
 
 
+def _judge(options: DemoOptions) -> Judge | None:
+    if options.judge is None:
+        if options.judge_url is not None:
+            raise DemoError("--judge-url is the server of --judge NAME; name the judge as well")
+        return None
+    if options.judge.startswith("openai/") and _key() is None:
+        raise DemoError(
+            f"--judge {options.judge} needs a key; set OPENAI_API_KEY, to any word where "
+            "--judge-url asks for none"
+        )
+    return Judge(options.judge, options.judge_url, _key())
+
+
+def _key() -> str | None:
+    return "${OPENAI_API_KEY}" if os.environ.get("OPENAI_API_KEY") else None
+
+
 @contextmanager
 def _model_server(options: DemoOptions, directory: Path, screen: Screen) -> Iterator[ModelServer]:
     if options.upstream is not None and options.model is not None:
-        key = "${OPENAI_API_KEY}" if os.environ.get("OPENAI_API_KEY") else None
         screen.say(f"model: {options.model} at {options.upstream}")
-        yield ModelServer(options.upstream, options.model, key)
+        yield ModelServer(options.upstream, options.model, _key())
         return
     screen.say("model: SmolLM2-135M-Instruct on this machine's processor")
     with LocalModel(directory) as model:

@@ -78,6 +78,9 @@ def _notes(grading: GradingView) -> tuple[str, ...]:
     notes = [grading.reason] if grading.reason else []
     if grading.standing:
         notes.append(f"compared with {count_text(grading.labels)} human labels")
+    control, canary = grading.judge_points
+    if grading.standing and control is not None and canary is not None:
+        notes.append(f"the judge's own points, uncorrected: {control:.2f} and {canary:.2f}")
     if grading.drift is not None:
         notes.append(_DRIFTS.get(grading.drift, grading.drift))
     if grading.judge_calls:

@@ -112,6 +112,7 @@ class GradingView(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     labels: int = 0
     drift: str | None = None
+    judge_points: tuple[float | None, float | None] = (None, None)  # uncorrected averages, 0 to 1
     judge_nanousd: int | None = None  # None: nobody said, or no judge was asked
     judge_calls: int = 0
     judge_calls_of_unknown_cost: int = 0
@@ -269,11 +270,7 @@ def _grading(
         reason=found.reason,
         labels=found.labels,
         drift=found.drift,
-        judge_nanousd=effort.judge_nanousd,
-        judge_calls=effort.judge_calls,
-        judge_calls_of_unknown_cost=effort.judge_calls_of_unknown_cost,
-        reviews=effort.reviews,
-        review_s=effort.review_s,
+        **effort._asdict(),
     )
 
 

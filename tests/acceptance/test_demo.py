@@ -18,6 +18,7 @@ import httpx
 import pytest
 from aiohttp import web
 
+from tests.support.judge_server import JudgeServer, honest
 from tests.support.upstream import SimulatedUpstream
 
 ORDERS, SUPPORT, FACTS = "orders-v2", "support-v13", "facts-v2"
@@ -48,6 +49,14 @@ class SimulatedModel(SimulatedUpstream):
         )
 
 
+class FactsJudge(JudgeServer):
+    """Finds out whether the response says how long it takes."""
+
+    def _said(self, model: str, body: dict[str, Any]) -> tuple[str | None, str, str | None]:
+        del model
+        return honest(body, "takes 3 days" in str(body["messages"][1])), "stop", None
+
+
 def command(url: str, *arguments: str) -> list[str]:
     where = ("--upstream", url, "--model", "tiny", "--json")
     return [sys.executable, "-m", "llm_canary", "demo", *where, *arguments]
@@ -60,12 +69,12 @@ def environment(directory: Path) -> dict[str, str]:
 
 
 def run(
-    directory: Path, *arguments: str
+    directory: Path, *arguments: str, **variables: str
 ) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
     with SimulatedModel() as upstream:
         done = subprocess.run(
             command(upstream.base_url, *arguments),
-            env=environment(directory),
+            env=environment(directory) | variables,
             capture_output=True,
             text=True,
             timeout=240,
@@ -83,7 +92,9 @@ def verdicts(document: dict[str, Any], rollout: str) -> list[str]:
 def test_the_worse_canary_is_rolled_back_and_the_cheaper_one_promoted_without_a_person(
     tmp_path: Path,
 ) -> None:
-    done, document = run(tmp_path, "--seed", "5")
+    with FactsJudge() as judge:
+        asked = ("--judge", "openai/honest", "--judge-url", f"{judge.url}/v1")
+        done, document = run(tmp_path, "--seed", "5", *asked, OPENAI_API_KEY="sk-local")
 
     assert (done.returncode, document["ok"]) == (0, True), done.stderr
     assert {act["rollout"]: act["state"] for act in document["acts"]} == {
@@ -105,13 +116,41 @@ def test_the_worse_canary_is_rolled_back_and_the_cheaper_one_promoted_without_a_
         ORDERS: ["invalid_output 0.00 % -> 100.0 %"],
         FACTS: ["rubric:facts 1.000 points -> 0.250 points"],
     }
+    # The judge has seen both arms and says the same; without people's labels it decides nothing.
+    assert document["judge"]["points"] == [1.0, 0.0]
+    assert min(document["judge"]["judged"]) >= 5
+    assert document["judge"]["failed"] == 0
     for said in (
+        "judge on facts_judged: control 1.00 of 1",
         "scripted votes",
         "compressed plan",
         "30, 40, 40 canary users instead of 200",
         "decision show",
     ):
         assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--judge", "openai/honest"), "set OPENAI_API_KEY"),
+        (("--judge-url", "http://127.0.0.1:9/v1"), "name the judge as well"),
+    ],
+)
+def test_a_judge_that_cannot_be_asked_is_refused_before_anything_starts(
+    tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    done = subprocess.run(
+        command("http://127.0.0.1:9/v1", *arguments),
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert said in done.stderr
 
 
 @pytest.mark.slow

@@ -34,6 +34,17 @@ from tests.support.graded_world import RUBRIC
 
 KIND = parse_rubric(RUBRIC)
 TEXT = keep(KIND)
+PROGRAMS = keep(
+    parse_rubric(
+        """\
+schema: llm_canary.rubric/v1
+id: short
+version: 1
+criteria:
+  - {id: short, kind: check, check: {type: length, unit: words, min: 1, max: 40}}
+"""
+    )
+)
 CLOCK_S = 1_800_000_000.0
 
 
@@ -67,8 +78,10 @@ class OddJudge:
         return Judgement(sample.id, "odd", status, grades, spent=spent)
 
 
-def fill(engine: Engine, count: int) -> list[str]:
-    """Store answers and draw all of them."""
+def fill(engine: Engine, count: int, *, by_programs: bool = False) -> list[str]:
+    """Store answers and draw all of them, for a judge or for programs."""
+    kept = PROGRAMS if by_programs else TEXT
+    rubric_id = "short" if by_programs else "helpful"
     request = json.dumps([{"role": "user", "content": "Where is it?"}])
     events = [make_inference(request_text=request, response_text="In Graz.") for _ in range(count)]
     SqlBatchSink(engine).write(events)
@@ -76,18 +89,18 @@ def fill(engine: Engine, count: int) -> list[str]:
     with write_session(engine) as session:
         keep_rubric(
             session,
-            text_id=TEXT.id,
-            rubric_id="helpful",
+            text_id=kept.id,
+            rubric_id=rubric_id,
             version=1,
             content_hash=KIND.content_hash,
-            text=TEXT.text,
+            text=kept.text,
             at=now,
         )
         add_samples(
             session,
             [
                 NewSample(
-                    each.id, "helpful", TEXT.id, "r", "canary", "all", "probability", 1.0, 1.0,
+                    each.id, rubric_id, kept.id, "r", "canary", "all", "probability", 1.0, 1.0,
                     now + timedelta(days=1),
                 )
                 for each in events
@@ -106,9 +119,9 @@ def worker_of(
     return made
 
 
-def counts(engine: Engine) -> ArmSamples:
+def counts(engine: Engine, rubric_id: str = "helpful") -> ArmSamples:
     with read_session(engine) as session:
-        return sample_facts(session, "r", "helpful", utc(CLOCK_S)).arms["canary"]
+        return sample_facts(session, "r", rubric_id, utc(CLOCK_S)).arms["canary"]
 
 
 def judgements(engine: Engine) -> list[tuple[str, int]]:
@@ -176,6 +189,45 @@ def test_a_judge_that_is_down_for_an_hour_costs_nothing_and_the_queue_drains(
     assert asked_while_down < 400  # it backs off
     assert counts(engine) == ArmSamples(judged=60, graded=60)
     assert sorted(count for _, count in judgements(engine)) == [1] * 60
+
+
+def test_a_judge_that_is_down_stops_no_other_rubric_and_its_answers_are_not_to_blame(
+    engine: Engine,
+) -> None:
+    fill(engine, 40)
+    clock, judge = ManualClock(CLOCK_S), OddJudge(Status.PROVIDER_ERROR, cost_nanousd=None)
+    worker = worker_of(engine, judge, clock)
+    drain(worker)
+    for _ in range(20):
+        fill(engine, 10, by_programs=True)
+        drain(worker)
+        clock.advance(60.0)
+    during = counts(engine)
+    judge.status = Status.OK
+    clock.advance(400.0)
+    drain(worker)
+    worker.close()
+
+    assert during == ArmSamples(waiting=40)
+    assert counts(engine, "short") == ArmSamples(judged=200, graded=200)
+    assert counts(engine) == ArmSamples(judged=40, graded=40)
+
+
+def test_money_that_is_spent_stops_no_rubric_of_programs(engine: Engine) -> None:
+    fill(engine, 40)
+    fill(engine, 30, by_programs=True)
+    clock = ManualClock(CLOCK_S)
+    worker = worker_of(engine, OddJudge(cost_nanousd=1_000), clock, limit_nanousd=5_000)
+    for _ in range(20):
+        drain(worker)
+        clock.advance(60.0)
+    fill(engine, 30, by_programs=True)
+    drain(worker)
+    worker.close()
+
+    assert counts(engine).judged <= 5
+    assert counts(engine).waiting == 40 - counts(engine).judged
+    assert counts(engine, "short") == ArmSamples(judged=60, graded=60)
 
 
 def test_one_answer_that_the_judge_always_fails_on_does_not_stop_the_others(engine: Engine) -> None:

@@ -76,11 +76,11 @@ def test_beyond_the_room_new_samples_are_shed_and_counted(engine: Engine) -> Non
 def test_a_lease_that_ended_goes_to_another_and_the_first_saves_nothing(engine: Engine) -> None:
     with write_session(engine) as session:
         add_samples(session, [sample(1)], NOON)
-        [first] = claim(session, NOON, lease_s=60, limit=5)
-        assert claim(session, NOON, lease_s=60, limit=5) == []
+        [first] = claim(session, "t", NOON, lease_s=60, limit=5)
+        assert claim(session, "t", NOON, lease_s=60, limit=5) == []
     later = NOON + timedelta(seconds=61)
     with write_session(engine) as session:
-        [second] = claim(session, later, lease_s=60, limit=5)
+        [second] = claim(session, "t", later, lease_s=60, limit=5)
     with write_session(engine) as session:
         assert save(session, [judged(first, 0.0)], later) == []
         assert len(save(session, [judged(second, 1.0)], later)) == 1
@@ -92,11 +92,11 @@ def test_a_lease_that_ended_goes_to_another_and_the_first_saves_nothing(engine: 
 def test_a_lease_that_is_renewed_stays(engine: Engine) -> None:
     with write_session(engine) as session:
         add_samples(session, [sample(1)], NOON)
-        [mine] = claim(session, NOON, lease_s=60, limit=5)
+        [mine] = claim(session, "t", NOON, lease_s=60, limit=5)
     with write_session(engine) as session:
         assert renew(session, mine.token, NOON + timedelta(seconds=110)) == 1
     with write_session(engine) as session:
-        assert claim(session, NOON + timedelta(seconds=100), lease_s=60, limit=5) == []
+        assert claim(session, "t", NOON + timedelta(seconds=100), lease_s=60, limit=5) == []
         assert renew(session, "another", NOON) == 0
 
 
@@ -106,10 +106,10 @@ def test_what_is_given_back_waits_and_was_no_attempt(engine: Engine) -> None:
     for number in range(10):
         at = NOON + timedelta(minutes=number)
         with write_session(engine) as session:
-            [mine] = claim(session, at, lease_s=60, limit=5)
+            [mine] = claim(session, "t", at, lease_s=60, limit=5)
             release(session, [mine], at + timedelta(seconds=30))
         with write_session(engine) as session:
-            assert claim(session, at + timedelta(seconds=29), lease_s=60, limit=5) == []
+            assert claim(session, "t", at + timedelta(seconds=29), lease_s=60, limit=5) == []
 
 
 def test_a_sample_that_kills_its_workers_fails_in_the_end(engine: Engine) -> None:
@@ -117,7 +117,7 @@ def test_a_sample_that_kills_its_workers_fails_in_the_end(engine: Engine) -> Non
         add_samples(session, [sample(1)], NOON)
         for number in range(5):
             at = NOON + timedelta(minutes=2 * number)
-            found = claim(session, at, lease_s=60, limit=1)
+            found = claim(session, "t", at, lease_s=60, limit=1)
             assert len(found) == (1 if number < 3 else 0)
         assert fail_poison(session, NOON + timedelta(hours=1)) == 1
 

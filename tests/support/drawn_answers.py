@@ -104,7 +104,7 @@ def _judge(session: Any, at: datetime, each: Drawn) -> None:
     score = 1.0 if each.judge else 0.0
     label = {"type": "grade", "label": "met" if each.judge else "unmet", "value": score}
     grades = {"helps": label | {"passed": each.judge}}
-    while claimed := claim(session, at, lease_s=60, limit=100):
+    while claimed := claim(session, TEXT.id, at, lease_s=60, limit=100):
         rows = [
             Saved(
                 found,

@@ -104,7 +104,7 @@ class Sample(SQLModel, table=True):
         UniqueConstraint("inference_id", "rubric_id"),
         Index(None, "state", "ready_at"),
         Index(None, "rollout_id", "rubric_id"),
-        _partial("state IN ('waiting', 'leased')", "id"),
+        _partial("state IN ('waiting', 'leased')", "rubric_text_id", "id"),
         _partial("review_state IS NOT NULL", "rubric_id", "review_state", "id"),
         _partial("human_score IS NOT NULL", "judge_id", "rubric_text_id"),
         Index(None, "rollout_id", "drawn_at"),

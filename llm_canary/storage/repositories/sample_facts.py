@@ -9,6 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import case, func, select
 from sqlmodel import Session, col
 
+from llm_canary.routing.table import Role
 from llm_canary.sampling import Stream
 from llm_canary.stats.cuped import CrossMoments
 from llm_canary.storage.models.grading import (
@@ -199,13 +200,14 @@ def drift_of(session: Session, judge_id: str) -> str | None:
 
 
 class Effort(NamedTuple):
-    """What grading a rollout has taken, of judges and of people."""
+    """What grading a rollout has taken, of judges and of people, and what judges came to."""
 
     judge_nanousd: int | None = None  # None where nobody said
     judge_calls: int = 0
     judge_calls_of_unknown_cost: int = 0
     reviews: int = 0
     review_s: float | None = None
+    judge_points: tuple[float | None, float | None] = (None, None)  # uncorrected averages, 0 to 1
 
 
 def effort_of(session: Session, rollout_id: str, rubric_id: str) -> Effort:
@@ -227,10 +229,23 @@ def effort_of(session: Session, rollout_id: str, rubric_id: str) -> Effort:
         .join(Sample, col(Sample.id) == col(Review.sample_id))
         .where(*mine, col(Review.status) == "submitted")
     ).one()
+    means = {
+        arm: float(mean)
+        for arm, mean in session.execute(
+            select(col(Sample.arm), func.avg(col(Sample.judge_score)))
+            .where(
+                *mine,
+                col(Sample.stream) == Stream.PROBABILITY.value,
+                col(Sample.judge_score).is_not(None),
+            )
+            .group_by(col(Sample.arm))
+        )
+    }
     return Effort(
         None if judged[0] is None else int(judged[0]),
         int(judged[1] or 0),
         int(judged[2] or 0),
         int(reviewed[0]),
         None if reviewed[1] is None else float(reviewed[1]),
+        (means.get(Role.CONTROL), means.get(Role.CANARY)),
     )

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import Select, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlmodel import Session, col
@@ -111,37 +111,47 @@ def waiting(session: Session) -> int:
     return int(session.execute(query).scalar_one())
 
 
-def has_work(session: Session, now: datetime) -> bool:
-    """Say whether a sample waits that may be claimed, or given up, by now."""
-    query = select(col(Sample.id)).where(
-        _IS_UNFINISHED,
-        col(Sample.ready_at) <= now,
-    )
-    return session.execute(query.limit(1)).first() is not None
+def rubrics_with_work(session: Session, now: datetime) -> list[str]:
+    """Return the rubric texts of which a sample may be claimed, or given up, by now; ascending."""
+    found: list[str] = []
+    text_id = col(Sample.rubric_text_id)
+    query = select(text_id).where(_IS_UNFINISHED, col(Sample.ready_at) <= now)
+    while True:  # one look into the index for each, not one at every sample
+        later = query.where(text_id > found[-1]) if found else query
+        first = session.execute(later.order_by(text_id).limit(1)).scalar_one_or_none()
+        if first is None:
+            return found
+        found.append(first)
 
 
 def claim(
-    session: Session, now: datetime, *, lease_s: float, limit: int, new_first: bool = True
+    session: Session,
+    rubric_text_id: str,
+    now: datetime,
+    *,
+    lease_s: float,
+    limit: int,
+    new_first: bool = True,
 ) -> list[Claimed]:
-    """Lease the oldest samples that wait, or whose worker has not come back; one statement.
+    """Lease the rubric's oldest samples that wait, or whose worker has not come back.
 
     What a worker did not come back with is leased alone, so that a sample that kills its workers
     takes no others with it; `new_first` says which of the two are looked for first.
     """
     for is_first in (new_first, not new_first):
         size = limit if is_first else 1
-        if found := _claim(session, now, lease_s=lease_s, limit=size, is_first=is_first):
+        free = _free(rubric_text_id, now, size, is_first=is_first)
+        if found := _lease(session, free, now + timedelta(seconds=lease_s)):
             return found
     return []
 
 
-def _claim(
-    session: Session, now: datetime, *, lease_s: float, limit: int, is_first: bool
-) -> list[Claimed]:
-    token, attempts = uuid7(), col(Sample.attempts)
-    free = (
+def _free(rubric_text_id: str, now: datetime, limit: int, *, is_first: bool) -> Select[str]:
+    attempts = col(Sample.attempts)
+    return (
         select(col(Sample.id))
         .where(
+            col(Sample.rubric_text_id) == rubric_text_id,
             _IS_UNFINISHED,
             col(Sample.ready_at) <= now,
             attempts == 0 if is_first else (attempts > 0) & (attempts < MAX_ATTEMPTS),
@@ -149,6 +159,11 @@ def _claim(
         .order_by(col(Sample.id))
         .limit(limit)
     )
+
+
+def _lease(session: Session, free: Select[str], until: datetime) -> list[Claimed]:
+    """Take what is free, in one statement."""
+    token = uuid7()
     if session.get_bind().dialect.name != "sqlite":
         free = free.with_for_update(skip_locked=True)
     statement = (
@@ -157,7 +172,7 @@ def _claim(
         .values(
             state=SampleState.LEASED.value,
             lease_token=token,
-            ready_at=now + timedelta(seconds=lease_s),
+            ready_at=until,
             attempts=col(Sample.attempts) + 1,
         )
         .returning(
@@ -271,7 +286,7 @@ def fail_poison(session: Session, now: datetime) -> int:
     is_old = (state == SampleState.WAITING.value) & (col(Sample.drawn_at) < now - LONGEST_WAIT)
     statement = (
         update(Sample)
-        .where(col(Sample.ready_at) < now, is_worn | is_old)
+        .where(col(Sample.ready_at) <= now, is_worn | is_old)
         .values(state=SampleState.FAILED.value, lease_token=None)
         .execution_options(synchronize_session=False)
     )
