@@ -25,6 +25,7 @@ from llm_canary.storage.repositories.grading import (
     add_check,
     add_drift,
     add_labels,
+    add_probes,
     labels_of,
 )
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from llm_canary.judging.calibrate import TrustReport
     from llm_canary.judging.drift import Look
+    from llm_canary.judging.probes import Probe
     from llm_canary.review.pairs import PairEntry, Pairs
     from llm_canary.rubric.load import LoadedRubric
     from llm_canary.storage.repositories.reviews import QueueCounts
@@ -135,6 +137,27 @@ def store_drift(rubric: LoadedRubric, judge_id: str, look: Look) -> None:
             judge_id=judge_id,
             drift=str(look.drift),
             report=msgspec.to_builtins(look),
+        )
+
+
+def store_probes(
+    rubric: LoadedRubric, judge_id: str, label_hash: str, found: Sequence[Probe]
+) -> None:
+    """Store what a judge's probes came to."""
+    import msgspec  # noqa: PLC0415
+
+    from llm_canary.clock import SystemClock  # noqa: PLC0415
+
+    at = datetime.fromtimestamp(SystemClock().now_s(), UTC)
+    with _session() as session:
+        add_probes(
+            session,
+            at,
+            rubric_id=rubric.rubric.id,
+            rubric_hash=rubric.content_hash,
+            judge_id=judge_id,
+            label_hash=label_hash,
+            probes=msgspec.to_builtins(found),
         )
 
 

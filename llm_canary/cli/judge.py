@@ -78,6 +78,7 @@ def print_report(report: TrustReport) -> None:
 @judge.command()
 @grading_options
 @LABELS
+@click.option("--store", is_flag=True, help="Keep what was found in the database, for the page.")
 @json_option
 def probe(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401
     """Look for what moves a judge besides quality.
@@ -166,8 +167,14 @@ async def _probed(options: dict[str, Any], *, quiet: bool) -> list[Probe]:
     asked = _asked(options)
     with progress("probing", len(asked.labels.items), quiet=quiet) as note:
         if asked.labels.is_pairwise:
-            return await probe_pairs(asked.labels, asked.judge, note)
-        return await probe_single(asked.labels, _grader(asked, options, None), note)
+            found = await probe_pairs(asked.labels, asked.judge, note)
+        else:
+            found = await probe_single(asked.labels, _grader(asked, options, None), note)
+    if options["store"]:
+        from llm_canary.cli.grading_database import store_probes  # noqa: PLC0415
+
+        store_probes(asked.rubric, asked.judge.version.id, asked.labels.hash, found)
+    return found
 
 
 async def _looked(options: dict[str, Any], *, quiet: bool) -> Look | None:

@@ -17,6 +17,7 @@ from llm_canary.judging.trust import Subject
 from llm_canary.pages.filters import asked_text, with_query
 from llm_canary.pages.history import Moment, moment
 from llm_canary.pages.markdown import visible
+from llm_canary.pages.probe_rows import ProbedJudge, probed_judges
 from llm_canary.pages.quantity import ABSENT, count_text
 from llm_canary.pages.site import Site
 from llm_canary.pages.visit import Visit
@@ -29,6 +30,7 @@ from llm_canary.storage.repositories.grading import (
     calibrated_rubrics,
     calibrations,
     drift_looks,
+    latest_probes,
 )
 
 _RUNS, _POINTS = 100, 40  # looked at, and shown of one judge version
@@ -151,6 +153,7 @@ class CalibrationView:
     rubric: str
     judges: tuple[JudgeView, ...]
     drifts: tuple[DriftLine, ...]
+    probed: tuple[ProbedJudge, ...]
 
 
 def add_calibration(site: Site) -> None:
@@ -170,6 +173,7 @@ def add_calibration(site: Site) -> None:
             rubric = asked or (calibrated or known or [""])[0]
             runs = runs_of(calibrations(session, rubric, limit=_RUNS))
             drifts = drift_looks(session, rubric)
+            probes = latest_probes(session, rubric)
         trust = loaded[rubric].rubric.trust if rubric in loaded else TrustEntry()
         now_s = services.clock.now_s()
         return site.html(
@@ -183,6 +187,7 @@ def add_calibration(site: Site) -> None:
                 rubric=visible(rubric),
                 judges=judge_views(runs, trust, now_s),
                 drifts=tuple(_drift(each) for each in drifts),
+                probed=probed_judges(probes),
             ),
         )
 

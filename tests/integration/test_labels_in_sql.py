@@ -18,6 +18,7 @@ from llm_canary.storage.repositories.grading import (
     add_labels,
     calibrations,
     labels_of,
+    latest_probes,
 )
 from llm_canary.telemetry.events import Terminal
 from tests.factories import make_inference
@@ -98,6 +99,21 @@ def test_labels_go_in_and_out_and_calibrate(
         [kept] = calibrations(session, "helpfulness")
     assert kept["standing"] == "trusted"
     assert kept["report"]["subjects"] == of_db["subjects"]
+
+    plain = run(
+        tmp_path, database_url, "judge", "probe", *words, *judge, "--labels", "db", "--json"
+    )
+    with read_session(engine) as session:
+        assert latest_probes(session, "helpfulness") == []
+    probed = run(
+        tmp_path, database_url, "judge", "probe", *words, *judge, "--labels", "db", "--json", "--store",
+    )  # fmt: skip
+    assert plain.returncode == probed.returncode == 0, probed.stderr
+    with read_session(engine) as session:
+        [found] = latest_probes(session, "helpfulness")
+    assert found.judge_id == kept["judge_id"]
+    assert found.probes == json.loads(probed.stdout)
+    assert {each["name"] for each in found.probes} == {"length", "injection", "retest"}
 
 
 @pytest.mark.parametrize(

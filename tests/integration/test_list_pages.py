@@ -7,6 +7,10 @@ import re
 import pytest
 from sqlalchemy import text
 
+from llm_canary.clock import utc
+from llm_canary.storage.engine import write_session
+from llm_canary.storage.repositories.grading import add_probes
+from tests.factories import NOON_S
 from tests.integration.test_alerts import calibrate, world  # noqa: F401 - a fixture
 from tests.support.control import Web
 from tests.support.drawn_answers import Drawn, draw
@@ -234,3 +238,39 @@ def test_settings_are_shown_while_the_database_is_not(world, tmp_path):  # noqa:
     assert answer.status_code == 503
     assert "the schema is older" in answer.text
     assert "Configuration in force" in answer.text
+
+
+def test_the_newest_probes_of_each_judge_are_shown(site):
+    probe = {
+        "name": "position", "n": 80, "value": 0.24, "lower": 0.1, "upper": 0.38,
+        "tendency": "shown", "meaning": HOSTILE,
+    }  # fmt: skip
+    few = probe | {
+        "name": "length",
+        "value": None,
+        "lower": None,
+        "upper": None,
+        "tendency": "not_enough",
+    }
+    with write_session(site.engine) as session:
+        for judge, days, probes in (
+            ("judge-1", 1, [probe | {"value": 0.99}]),
+            ("judge-1", 0, [probe, few, {"of": "another version"}]),
+            ("judge-2", 2, [probe | {"name": "retest", "tendency": "none"}]),
+        ):
+            add_probes(
+                session,
+                utc(NOON_S - days * 86_400.0),
+                rubric_id="helpful",
+                rubric_hash="h",
+                judge_id=judge,
+                label_hash="l",
+                probes=probes,
+            )
+    shown = re.sub(r"\s+", " ", site.get("/calibration?rubric=helpful").text)
+
+    assert "+0.24 [+0.10, +0.38]" in shown
+    assert "+0.99" not in shown
+    assert "Not enough answers to tell" in shown
+    assert all(each in shown for each in ("judge-1", "judge-2", ">retest<"))
+    assert HOSTILE not in shown

@@ -14,10 +14,11 @@ from llm_canary.judging.calibrate import calibrate
 from llm_canary.judging.drift import compare
 from llm_canary.judging.grader import Grader
 from llm_canary.judging.labels import LabelSet, label_set, read_labels
+from llm_canary.judging.probes import probe_pairs
 from llm_canary.judging.replay import ReplayJudge, recorded_beside_labels
 from llm_canary.rubric.load import rubric_of
 from llm_canary.storage.engine import write_session
-from llm_canary.storage.repositories.grading import add_calibration, add_drift
+from llm_canary.storage.repositories.grading import add_calibration, add_drift, add_probes
 
 ROOT = Path(__file__).resolve().parents[2]
 LABELS = ROOT / "tests" / "data" / "human-labels" / "pandalm_pairwise.jsonl"
@@ -36,9 +37,20 @@ def add_public_calibrations(engine: Engine, now_s: float) -> None:
         for item in read_labels(LABELS, rubric).items[:ITEMS]
     )
     for judge_name in JUDGES:
+        recorded = recorded_beside_labels(found, judge_name)  # one version of it on every day
+        judge = ReplayJudge(judge_name, recorded, rubric)
+        with write_session(engine) as session:
+            add_probes(
+                session,
+                utc(now_s - 5_400.0),
+                rubric_id=rubric.rubric.id,
+                rubric_hash=rubric.content_hash,
+                judge_id=judge.version.id,
+                label_hash=found.hash,
+                probes=msgspec.to_builtins(asyncio.run(probe_pairs(found, judge))),
+            )
         for day in range(1, DAYS + 1):
             part = label_set(found.items[: len(found.items) * day // DAYS])
-            judge = ReplayJudge(judge_name, recorded_beside_labels(part, judge_name), rubric)
             report = asyncio.run(calibrate(rubric, part, judge, Grader(rubric, judge)))
             with write_session(engine) as session:
                 at = utc(now_s - (DAYS - day) * DAY_S - 7_200.0)

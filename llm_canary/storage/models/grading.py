@@ -257,3 +257,18 @@ class DriftLook(SQLModel, table=True):
     judge_id: str
     drift: str
     report: dict[str, Any] = Field(sa_type=Json)
+
+
+class ProbeRun(SQLModel, table=True):
+    """What a judge's probes came to: what moves it besides quality."""
+
+    __tablename__ = "probe_run"
+    __table_args__ = (Index(None, "rubric_id", "at"),)
+
+    id: str = Field(primary_key=True)
+    at: datetime = Field(sa_type=UtcDateTime)
+    rubric_id: str
+    rubric_hash: str
+    judge_id: str
+    label_hash: str
+    probes: list[dict[str, Any]] = Field(sa_type=Json)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from llm_canary.storage.models.grading import (
     DriftLook,
     GradedSample,
     HumanLabel,
+    ProbeRun,
 )
 
 
@@ -185,6 +186,52 @@ def add_drift(  # noqa: PLR0913 - the columns
             report=dict(report),
         )
     )
+
+
+class Probed(NamedTuple):
+    """What a judge's probes came to; each probe as plain values."""
+
+    at: datetime
+    judge_id: str
+    probes: Sequence[Mapping[str, Any]]
+
+
+def add_probes(  # noqa: PLR0913 - the columns
+    session: Session,
+    at: datetime,
+    *,
+    rubric_id: str,
+    rubric_hash: str,
+    judge_id: str,
+    label_hash: str,
+    probes: Sequence[Mapping[str, Any]],
+) -> None:
+    """Store what a judge's probes came to."""
+    session.add(
+        ProbeRun(
+            id=uuid7(),
+            at=at,
+            rubric_id=rubric_id,
+            rubric_hash=rubric_hash,
+            judge_id=judge_id,
+            label_hash=label_hash,
+            probes=[dict(each) for each in probes],
+        )
+    )
+
+
+def latest_probes(session: Session, rubric_id: str, *, limit: int = 20) -> list[Probed]:
+    """Return the newest probes of each judge version of a rubric, of its last `limit` runs."""
+    query = (
+        select(col(ProbeRun.at), col(ProbeRun.judge_id), col(ProbeRun.probes))
+        .where(col(ProbeRun.rubric_id) == rubric_id)
+        .order_by(col(ProbeRun.at).desc(), col(ProbeRun.id).desc())
+        .limit(limit)
+    )
+    newest: dict[str, Probed] = {}
+    for row in session.execute(query):
+        newest.setdefault(row.judge_id, Probed(*row))
+    return list(newest.values())
 
 
 class Checked(NamedTuple):
