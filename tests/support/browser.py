@@ -94,6 +94,11 @@ class Watched:
         assert answer is not None
         return answer.status
 
+    def first_view_bytes(self) -> int:
+        """Return how much has come, once nothing more does."""
+        self.tab.wait_for_load_state("networkidle")
+        return self.sent_bytes
+
     def overflow(self) -> int:
         """Return how many pixels the page is wider than the window, every detail opened."""
         self.tab.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
