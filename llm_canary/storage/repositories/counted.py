@@ -216,6 +216,7 @@ def gold_reviews(
         )
         .where(
             col(Review.at) >= since,
+            col(Review.sample_id).in_(select(col(GoldItem.sample_id))),
             true() if reviewer is None else col(Review.reviewer) == reviewer,
         )
         .group_by(col(Review.sample_id), col(Review.reviewer))
