@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Depends, Request
+from fastapi.concurrency import run_in_threadpool
 
 from llm_canary.api.services import ApiServices
 from llm_canary.auth import Permission, Principal, PrincipalKind
 
 
-def get_services(request: Request) -> ApiServices:
-    """Return the services that the application was made with."""
+async def get_services(request: Request) -> ApiServices:
+    """Return the services that the application was made with; no thread is asked for it."""
     services: ApiServices = request.app.state.services
     return services
 
@@ -41,9 +42,12 @@ Operator = Annotated[Principal, Depends(Needs(Permission.OPERATE))]
 Admin = Annotated[Principal, Depends(Needs(Permission.ADMINISTER))]
 
 
-def require_database(services: Services) -> None:
-    """Raise NotReady while the database cannot be used."""
-    services.ready()
+async def require_database(request: Request, services: Services) -> None:
+    """Raise NotReady until the database could be used once: its schema stays as it was found."""
+    known = request.app.state
+    if not getattr(known, "is_database_ready", False):
+        await run_in_threadpool(services.ready)
+        known.is_database_ready = True
 
 
 def actor_name(caller: Principal, said: str | None) -> str:

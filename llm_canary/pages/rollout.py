@@ -105,17 +105,11 @@ class _Pages:
 
     def page(self, visit: Visit) -> Response:
         name, attempt = visit.path["name"], attempt_of(visit)
-        detail = self._read(visit, by_segment=True)
-        shown, renderer = self._words(detail), self._site.renderer
-        live = renderer.live_markup(
+        detail = self._read(visit)
+        shown = self._words(detail)
+        live = self._site.renderer.live_markup(
             "partials/rollout.html", visit, url=rollout_path(name, "numbers", attempt=attempt),
             rollout=shown, announce=shown.card.announce,
-        )  # fmt: skip
-        segments = renderer.live_markup(
-            "partials/segments.html", visit, every_s=_SEGMENTS_EVERY_S,
-            url=rollout_path(name, "segments", attempt=attempt),
-            tables=segment_tables(detail.slices or RolloutSlices()),
-            all_path=_all_path(name, attempt),
         )  # fmt: skip
         has_begun = detail.view.started_s is not None
         charts, answers = (
@@ -123,12 +117,13 @@ class _Pages:
             for part in ("charts", "answers")
         )
         return self._site.html(
-            visit, "rollout.html", rollout=shown, live=live, segments=segments, charts=charts,
-            answers=answers,
+            visit, "rollout.html", rollout=shown, live=live, charts=charts, answers=answers,
+            segments=rollout_path(name, "segments", attempt=attempt),
+            all_segments=_all_path(name, attempt),
         )  # fmt: skip
 
     def numbers(self, visit: Visit) -> Response:
-        shown = self._words(self._read(visit, by_segment=False))
+        shown = self._words(self._read(visit))
         url = rollout_path(shown.name, "numbers", attempt=attempt_of(visit))
         return self._site.live(
             visit, "partials/rollout.html", url=url, rollout=shown, announce=shown.card.announce
@@ -142,7 +137,7 @@ class _Pages:
         if only is not None:
             return self._site.html(
                 visit, "segment.html", name=name, path=rollout_path(name, attempt=attempt),
-                tables=segment_tables(found, only=only, shown=None), all_path="",
+                tables=segment_tables(found, only=only or None, shown=None), all_path="",
             )  # fmt: skip
         return self._site.live(
             visit, "partials/segments.html", every_s=_SEGMENTS_EVERY_S,
@@ -150,12 +145,10 @@ class _Pages:
             tables=segment_tables(found), all_path=_all_path(name, attempt),
         )  # fmt: skip
 
-    def _read(self, visit: Visit, *, by_segment: bool) -> RolloutDetail:
+    def _read(self, visit: Visit) -> RolloutDetail:
         self._services.ready()
         name, attempt = visit.path["name"], attempt_of(visit)
-        found: RolloutDetail = self._services.rollouts.read.detail(
-            name, attempt, by_segment=by_segment
-        )
+        found: RolloutDetail = self._services.rollouts.read.detail(name, attempt)
         return found
 
     def _words(self, found: RolloutDetail) -> RolloutPage:

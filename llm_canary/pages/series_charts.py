@@ -19,7 +19,14 @@ from llm_canary.pages.chart import (
 )
 from llm_canary.pages.quantity import BARE, Unit, unit_of
 from llm_canary.routing.table import Role
-from llm_canary.storage.repositories.series import MOST_SCORED, Point, Scores, Window, total
+from llm_canary.storage.repositories.series import (
+    MOST_SCORED,
+    Point,
+    Scores,
+    Window,
+    quantiles,
+    total,
+)
 
 _FAILED = ("upstream_error", "truncated", "timeout")
 _UNSEEN = ("client_cancelled", "rejected")  # as the metrics of gates leave them out
@@ -113,14 +120,18 @@ def _errors(series: Series, totals: Mapping[Role, Point], when: str) -> Chart | 
 def _quantiles(
     series: Series, totals: Mapping[Role, Point], title: str, name: str, when: str
 ) -> Chart | None:
-    def at_q(q: float) -> Callable[[Point], float | None]:
-        return lambda point: point.quantile(name, q)
+    p95 = _each(totals, lambda point: point.quantile(name, 0.95))
+    fact = comparison_text(f"{title}, p95", p95, _MS, when)
+    weights = {0.5: "light", 0.95: "heavy"}
+    known = {role: quantiles(series.points[role], name, tuple(weights)) for role in Role}
 
-    fact = comparison_text(f"{title}, p95", _each(totals, at_q(0.95)), _MS, when)
+    def at_q(q: float) -> Value:
+        return lambda role, at: known[role][q].get(at)
+
     lines = [
-        Line(Column(f"{role.capitalize()} p{q * 100:.0f}", role, weight), _of(series, at_q(q)))
+        Line(Column(f"{role.capitalize()} p{q * 100:.0f}", role, weight), at_q(q))
         for role in Role
-        for q, weight in ((0.5, "light"), (0.95, "heavy"))
+        for q, weight in weights.items()
     ]
     return over_time(title, "ms", fact, lines, series.times)
 

@@ -18,6 +18,7 @@ from llm_canary.clock import Clock, utc
 from llm_canary.errors import Conflict, DataError, NotFound
 from llm_canary.review.standing import (
     checked_labels,
+    excluded,
     known_sample,
     material,
     refuse_excluded,
@@ -125,18 +126,19 @@ class ReviewQueue:
         """
         with write_session(self._engine) as session:
             sample = known_sample(session, sample_id, lock=True)
-            refuse_excluded(session, reviewer)
+            standing = queue.standing_of(session, sample_id, reviewer)
+            if standing.is_excluded:
+                raise excluded(reviewer)
             given = _checked(session, sample, given)
             if (same := same_review(session, sample_id, reviewer, given)) is not None:
                 return Outcome(same, sample.review_state or queue.DONE)  # it was sent twice
-            is_gold = queue.gold_of(session, sample_id) is not None
-            if is_gold:
+            if standing.is_gold:
                 may = seats.free_seat(session, sample_id, reviewer, token)
             else:
                 may = seats.keep_seat(session, sample, reviewer, token, self._now())
             if not may:
                 raise _lost(sample_id)
-            return self._store(session, sample, reviewer, given, is_gold=is_gold)
+            return self._store(session, sample, reviewer, given, is_gold=standing.is_gold)
 
     def record(self, given: Sequence[tuple[str, str, Submission]]) -> int:
         """Store reviews (sample, reviewer, what) made elsewhere, such as in a file; all or none.

@@ -83,10 +83,15 @@ def checked_labels(rubric: LoadedRubric, labels: Mapping[str, Any]) -> dict[str,
 def refuse_excluded(session: Session, reviewer: str) -> None:
     """Raise Conflict when the reviewer's labels count for nothing: nobody should work in vain."""
     if counted.exclusion_of(session, reviewer) is not None:
-        raise Conflict(
-            f"the reviews of {reviewer!r} do not count at present; ask who runs the reviews",
-            code="reviewer_excluded",
-        )
+        raise excluded(reviewer)
+
+
+def excluded(reviewer: str) -> Conflict:
+    """Return why somebody is given nothing to review."""
+    return Conflict(
+        f"the reviews of {reviewer!r} do not count at present; ask who runs the reviews",
+        code="reviewer_excluded",
+    )
 
 
 def known_sample(session: Session, sample_id: str, *, lock: bool = False) -> Any:  # noqa: ANN401
@@ -100,11 +105,17 @@ def known_sample(session: Session, sample_id: str, *, lock: bool = False) -> Any
 
 
 def stored_rubric(session: Session, text_id: str) -> LoadedRubric:
-    """Return the rubric that a sample was drawn under; raise NotFound."""
-    text = rubric_text(session, text_id)
-    if text is None:
-        raise NotFound("the rubric that the sample was drawn under is not stored")
-    return _restored(text)
+    """Return the rubric that a sample was drawn under; raise NotFound.
+
+    An id is the hash of its text, so that what was read once need not be read again.
+    """
+    known = _known(text_id)
+    if not known:
+        text = rubric_text(session, text_id)
+        if text is None:
+            raise NotFound("the rubric that the sample was drawn under is not stored")
+        known.append(restore(text))
+    return known[0]
 
 
 def material(session: Session, inference_id: str) -> Sample | None:
@@ -120,8 +131,10 @@ def material(session: Session, inference_id: str) -> Sample | None:
 
 
 @lru_cache(maxsize=32)
-def _restored(text: str) -> LoadedRubric:
-    return restore(text)
+def _known(text_id: str) -> list[LoadedRubric]:
+    """Return where the rubric is kept once it was read; a text that is not stored is none."""
+    del text_id
+    return []
 
 
 def _state(sample: Any, *, is_final: bool, n: int) -> str:  # noqa: ANN401

@@ -48,7 +48,6 @@ class RolloutDetail(msgspec.Struct, frozen=True, kw_only=True):
     view: RolloutView
     seq: int = 0  # of its last transition
     attempts: tuple[Attempt, ...] = ()  # of this name, newest first
-    slices: RolloutSlices | None = None  # where they were asked for
     tests: dict[str, tuple[FixedTest, ...]] = {}
     harm_p: dict[str, float] = {}  # of "worse than control", valid at every look
     outlook: Outlook | None = None
@@ -65,9 +64,9 @@ class RolloutDetail(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def detail(
-    session: Session, record: RolloutRecord, control: Variant, now_s: float, *, by_segment: bool
+    session: Session, record: RolloutRecord, control: Variant, now_s: float
 ) -> RolloutDetail:
-    """Return everything about the rollout; its segments too where asked for."""
+    """Return everything about the rollout but its segments."""
     found = known(session, record, now_s)
     evidence, decision = found.evidence, found.decision
     heads = decision_heads(session, record.id, limit=SHOWN_DECISIONS)
@@ -75,7 +74,6 @@ def detail(
     base = RolloutDetail(
         view=view_of(session, record, control, found, now_s),
         seq=record.seq,
-        slices=_slices(record, found) if by_segment else None,
         tests=_tests(record, found),
         decisions=tuple(_decision_view(each) for each in heads),
         transitions=tuple(transition_view(each, record) for each in reversed(changes)),
@@ -98,10 +96,7 @@ def detail(
 
 def slices_of(session: Session, record: RolloutRecord, now_s: float) -> RolloutSlices:
     """Return the segments of the rollout, of this moment or as last decided."""
-    return _slices(record, known(session, record, now_s))
-
-
-def _slices(record: RolloutRecord, found: Known) -> RolloutSlices:
+    found = known(session, record, now_s)
     return RolloutSlices(
         slices=() if found.evidence is None else slices(record.spec.plan, found.evidence),
         segments=record.segments,

@@ -68,9 +68,7 @@ class RolloutReader:
         )
         return Overview((*found, *only_in_file), over, count)
 
-    def detail(
-        self, name: str, attempt: int | None = None, *, by_segment: bool = False
-    ) -> RolloutDetail:
+    def detail(self, name: str, attempt: int | None = None) -> RolloutDetail:
         """Return one rollout in full, its newest attempt unless one is named; raise NotFound."""
         with read_session(self._engine) as session:
             record = self._record(session, name, attempt)
@@ -79,7 +77,7 @@ class RolloutReader:
             controls = self._controls(RolloutRepository(session))
             control = controls.get(record.route, record.spec.canary)
             now_s = self._clock.now_s()
-            found = detail(session, record, control, now_s, by_segment=by_segment)
+            found = detail(session, record, control, now_s)
             return msgspec.structs.replace(found, attempts=rows.attempts(session, name))
 
     def slices(self, name: str, attempt: int | None = None) -> RolloutSlices:

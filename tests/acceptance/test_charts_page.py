@@ -29,6 +29,11 @@ INK = """(canvas) => {
 }"""
 
 
+TOPS = "[...document.querySelectorAll('figure')].map((each) => each.offsetTop)"
+SHIFT = """new Promise((done) => new PerformanceObserver((list) => done(
+  list.getEntries().reduce((sum, each) => sum + each.value, 0))).observe({ type: "layout-shift", buffered: true }) ?? setTimeout(done, 500, 0))"""
+
+
 @pytest.fixture(scope="module")
 def chromium():
     with chromium_or_skip() as browser:
@@ -67,6 +72,13 @@ def visit(chromium, site):
     assert complaints == []
 
 
+def scroll_through(page):
+    """Look at every chart: each is drawn when it comes into sight."""
+    for figure in page.locator("figure").all():
+        figure.scroll_into_view_if_needed()
+        figure.locator("canvas").wait_for()
+
+
 def inks(page):
     return [canvas.evaluate(INK) for canvas in page.locator(".chart canvas").element_handles()]
 
@@ -80,6 +92,7 @@ def pictures(page):
 
 def test_every_chart_is_drawn_and_nothing_hostile_runs(visit):
     page = visit()
+    scroll_through(page)
 
     assert page.locator("figure").count() == page.locator(".chart canvas").count() == 12
     assert min(inks(page)) > 500
@@ -87,8 +100,33 @@ def test_every_chart_is_drawn_and_nothing_hostile_runs(visit):
     assert page.locator("h3", has_text="onerror").count() == 2
 
 
+def test_charts_out_of_sight_wait_and_nothing_moves_when_they_are_drawn(visit):
+    page = visit()
+    page.locator(".chart canvas").first.wait_for()
+    page.wait_for_timeout(500)
+    waiting = 12 - page.locator(".chart canvas").count()
+    tops = page.evaluate(TOPS)
+
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+
+    assert waiting > 0
+    assert page.locator(".chart canvas").count() == 12
+    assert page.evaluate(TOPS) == tops
+    assert page.evaluate(SHIFT) < 0.01
+
+
+def test_on_paper_every_chart_is_drawn(visit):
+    page = visit()
+
+    page.emulate_media(media="print")
+
+    page.wait_for_function("document.querySelectorAll('.chart canvas').length === 12")
+    assert min(inks(page)) > 300
+
+
 def test_the_theme_redraws_the_charts(visit):
     page = visit()
+    scroll_through(page)
     light = pictures(page)
 
     page.locator("#theme").click()
@@ -101,6 +139,7 @@ def test_the_theme_redraws_the_charts(visit):
 
 def test_the_systems_theme_redraws_the_charts(visit):
     page = visit()
+    scroll_through(page)
     light = pictures(page)
 
     page.emulate_media(color_scheme="dark")
@@ -175,6 +214,7 @@ def test_a_range_is_chosen_without_leaving_the_page(visit):
 
     page.get_by_role("link", name="1 hour").click()
     page.get_by_text("One point per minute").wait_for()
+    scroll_through(page)
 
     assert page.evaluate("window.sameDocument")
     assert page.locator("[aria-current=true]").text_content() == "1 hour"

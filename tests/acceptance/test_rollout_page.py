@@ -164,7 +164,7 @@ def test_everything_can_be_done_without_scripts(visit, world):
 def test_a_link_to_a_segment_opens_it(visit):
     page = visit("/rollouts/next#segment-tier")
 
-    assert page.locator("#segment-tier[open]").count() == 1
+    page.locator("#segment-tier[open]").wait_for()
 
 
 def test_what_was_unfolded_stays_so_when_the_numbers_change(visit, world):
@@ -212,6 +212,7 @@ def test_a_screen_reader_gets_the_metrics_as_a_table_with_a_text_for_each_pictur
 
 def test_on_paper_everything_is_unfolded_and_nothing_can_be_pressed(visit):
     page = visit()
+    page.locator("#segment-tier").wait_for()
 
     page.emulate_media(media="print")
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")

@@ -183,7 +183,7 @@ def test_the_page_shows_the_numbers_of_the_service(web, world):
         assert f'id="metric-{compared.metric}"' in page
         assert f"n {compared.n_canary:,}" in page
     assert f"{view.units[0]:,} / {view.units[1]:,}" in page
-    assert 'id="segment-tier"' in page
+    assert 'id="segment-tier"' in web.get("/rollouts/next/segments").text
     assert "not a stopping rule" in page
     assert "charts" in page
 

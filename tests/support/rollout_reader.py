@@ -89,15 +89,11 @@ class ViewReader:
     def overview(self, *, limit: int, offset: int = 0) -> Overview:
         return overview_of(*self.views, limit=limit, offset=offset)
 
-    def detail(
-        self, name: str, attempt: int | None = None, *, by_segment: bool = False
-    ) -> RolloutDetail:
+    def detail(self, name: str, attempt: int | None = None) -> RolloutDetail:
         found = [each for each in self.views if each.name == name]
         if not found or attempt not in {None, found[0].attempt}:
             raise NotFound(f"there is no rollout {name!r}")
-        return self.details.get(name) or detail_of(
-            found[0], slices=self.slices(name) if by_segment else None
-        )
+        return self.details.get(name) or detail_of(found[0])
 
     def slices(self, name: str, _attempt: int | None = None) -> RolloutSlices:
         return self.segments.get(name, RolloutSlices())

@@ -1,7 +1,8 @@
 // Draws the tables of `figure[data-chart]` with uPlot; without it the tables are all there is. Texts go to the page as text only.
 (() => {
   "use strict";
-  const plots = new Map(); // figure -> { plot, width }
+  const plots = new Map(); // figure -> { plot, width, table }
+  const inSight = new Set(); // figures to draw: one a frame, so that the page stays quick to the touch
   const ABSENT = "\u2013";
   const HEIGHT = 208;
   const TIMES = [60, 300, 600, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 345600, 604800, 1209600, 2419200, 4838400];
@@ -112,26 +113,48 @@
   };
 
   const draw = (figure) => {
+    inSight.delete(figure);
     const holder = figure.querySelector(".chart-plot");
     holder.hidden = false;
     const width = Math.floor(holder.clientWidth);
     if (width === 0) return; // not on display yet; the observer comes back
-    plots.get(figure)?.plot.destroy();
-    const table = read(figure);
-    plots.set(figure, { plot: new uPlot(options(figure, table, width), table.data, holder), width });
+    const known = plots.get(figure);
+    known?.plot.destroy();
+    const table = known?.table ?? read(figure);
+    plots.set(figure, { plot: new uPlot(options(figure, table, width), table.data, holder), width, table });
+    sight.unobserve(figure);
     holder.dataset.drawn = "yes";
   };
 
-  const observer = new ResizeObserver((entries) => {
+  let isDue = false;
+  const drawNext = () => {
+    isDue = false;
+    const [figure] = inSight;
+    if (figure?.isConnected) draw(figure);
+    inSight.delete(figure);
+    soon();
+  };
+  const soon = () => {
+    if (isDue || inSight.size === 0) return;
+    isDue = true;
+    requestAnimationFrame(() => setTimeout(drawNext));
+  };
+
+  const sight = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) {
+      if (isIntersecting) inSight.add(target);
+      else inSight.delete(target);
+    }
+    soon();
+  }, { rootMargin: "50% 0px" });
+
+  const resized = new ResizeObserver((entries) => {
     for (const { target } of entries) {
-      const figure = target.closest("figure");
-      const known = plots.get(figure);
+      const known = plots.get(target.closest("figure"));
       const width = Math.floor(target.clientWidth);
-      if (!known) draw(figure);
-      else if (width > 0 && width !== known.width) {
-        known.width = width;
-        known.plot.setSize({ width, height: HEIGHT });
-      }
+      if (!known || width === 0 || width === known.width) continue;
+      known.width = width;
+      known.plot.setSize({ width, height: HEIGHT });
     }
   });
 
@@ -165,6 +188,7 @@
 
   // The drawing with its title, its fact and its keys, on the colour of the page.
   const savePng = (figure) => {
+    if (!plots.has(figure)) draw(figure);
     const drawn = figure.querySelector("canvas");
     const scale = devicePixelRatio;
     const head = 64 * scale;
@@ -215,15 +239,18 @@
         if (kind === "csv") saveCsv(figure);
         if (kind === "png") savePng(figure);
       });
-      draw(figure);
-      observer.observe(holder);
+      sight.observe(figure);
+      resized.observe(holder);
     }
   };
-  const again = () => plots.forEach((_, figure) => draw(figure));
+  const again = () => [...plots.keys()].forEach(draw);
+  // On paper there is no scrolling: what was never in sight is drawn too.
+  const drawAll = () => document.querySelectorAll("figure[data-ready]").forEach(draw);
 
   document.addEventListener("htmx:afterSettle", start);
   document.addEventListener("themechange", again);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
-  matchMedia("print").addEventListener("change", again);
+  matchMedia("print").addEventListener("change", drawAll);
+  window.addEventListener("beforeprint", drawAll);
   start();
 })();

@@ -23,9 +23,12 @@
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
     for (let each = target; each; each = each.parentElement) if (each.tagName === "DETAILS") each.open = true;
     target?.scrollIntoView();
+    return target !== null;
   };
   window.addEventListener("hashchange", reveal);
-  if (location.hash) reveal();
+  // Segments come after the page: an address of one of them waits for it.
+  let isDue = location.hash !== "" && !reveal();
+  document.addEventListener("htmx:afterSettle", () => { if (isDue) isDue = !reveal(); });
 
   let unfolded = [];
   window.addEventListener("beforeprint", () => {

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, delete, exists, func, select, true
+from sqlalchemy import ColumnElement, Select, bindparam, delete, exists, func, select, true
 from sqlmodel import Session, col
 
 from llm_canary.ids import uuid7
@@ -72,12 +73,7 @@ def counted_reviews(session: Session, sample_ids: Sequence[str]) -> dict[str, di
     found: dict[str, dict[str, Review]] = defaultdict(dict)
     for start in range(0, len(sample_ids), _AT_ONCE):
         some = sample_ids[start : start + _AT_ONCE]
-        query = (
-            select(Review)
-            .where(col(Review.sample_id).in_(some), is_blind(), is_included())
-            .order_by(col(Review.sample_id), col(Review.revision))
-        )
-        for row in session.execute(query).scalars():
+        for row in session.execute(_counted(), {"sample_ids": some}).scalars():
             found[row.sample_id][row.reviewer] = row
     return {
         name: {who: row for who, row in own.items() if row.status == SUBMITTED and not row.is_gold}
@@ -100,13 +96,8 @@ def same_review(session: Session, sample_id: str, reviewer: str, given: Any) -> 
 
 def last_review(session: Session, sample_id: str, reviewer: str) -> Review | None:
     """Return what the reviewer said last of the sample, retractions and skips included."""
-    query = (
-        select(Review)
-        .where(col(Review.sample_id) == sample_id, col(Review.reviewer) == reviewer)
-        .order_by(col(Review.revision).desc())
-        .limit(1)
-    )
-    return session.execute(query).scalar_one_or_none()
+    whose = {"sample_id": sample_id, "reviewer": reviewer}
+    return session.execute(_last(), whose).scalar_one_or_none()
 
 
 def exclusion_of(session: Session, reviewer: str) -> Exclusion | None:
@@ -154,13 +145,7 @@ def graded_by(session: Session, reviewer: str) -> list[Sample]:
 
 def final_of(session: Session, sample_id: str) -> Final | None:
     """Return what was decided last about the sample."""
-    query = (
-        select(Adjudication)
-        .where(col(Adjudication.sample_id) == sample_id)
-        .order_by(col(Adjudication.id).desc())
-        .limit(1)
-    )
-    row = session.execute(query).scalar_one_or_none()
+    row = session.execute(_last_final(), {"sample_id": sample_id}).scalar_one_or_none()
     return None if row is None else _final(row)
 
 
@@ -231,6 +216,7 @@ def gold_reviews(
         )
         .where(
             col(Review.at) >= since,
+            col(Review.sample_id).in_(select(col(GoldItem.sample_id))),
             true() if reviewer is None else col(Review.reviewer) == reviewer,
         )
         .group_by(col(Review.sample_id), col(Review.reviewer))
@@ -262,3 +248,42 @@ def samples_of(session: Session, sample_ids: Sequence[str]) -> dict[str, Sample]
 
 def _final(row: Adjudication) -> Final:
     return Final(row.sample_id, row.decided_by, row.at, row.labels, row.reason, tuple(row.unclear))
+
+
+# Made once: making a statement takes as long as asking it.
+
+
+@cache
+def _counted() -> Select[Review]:
+    return (
+        select(Review)
+        .where(
+            col(Review.sample_id).in_(bindparam("sample_ids", expanding=True)),
+            is_blind(),
+            is_included(),
+        )
+        .order_by(col(Review.sample_id), col(Review.revision))
+    )
+
+
+@cache
+def _last() -> Select[Review]:
+    return (
+        select(Review)
+        .where(
+            col(Review.sample_id) == bindparam("sample_id"),
+            col(Review.reviewer) == bindparam("reviewer"),
+        )
+        .order_by(col(Review.revision).desc())
+        .limit(1)
+    )
+
+
+@cache
+def _last_final() -> Select[Adjudication]:
+    return (
+        select(Adjudication)
+        .where(col(Adjudication.sample_id) == bindparam("sample_id"))
+        .order_by(col(Adjudication.id).desc())
+        .limit(1)
+    )

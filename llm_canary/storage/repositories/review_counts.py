@@ -73,20 +73,23 @@ def done_since(session: Session, reviewer: str, since: datetime) -> dict[str, in
 
 def work_since(session: Session, since: datetime) -> list[Work]:
     """Return what each reviewer has done since then, by name; of revisions the last counts."""
-    query = (
-        select(
-            col(Review.reviewer),
-            col(Review.sample_id),
-            col(Review.status),
-            col(Review.seconds_active),
-        )
-        .where(col(Review.at) >= since)
-        .order_by(col(Review.reviewer), col(Review.sample_id), col(Review.revision))
-    )
-    last: dict[str, dict[str, tuple[str, float | None]]] = {}
-    for reviewer, sample_id, status, seconds in session.execute(query):
-        last.setdefault(reviewer, {})[sample_id] = (status, seconds)
-    return [_work(reviewer, list(own.values())) for reviewer, own in last.items()]
+    query = select(
+        col(Review.reviewer),
+        col(Review.sample_id),
+        col(Review.revision),
+        col(Review.status),
+        col(Review.seconds_active),
+    ).where(col(Review.at) >= since)
+    last: dict[str, dict[str, tuple[int, str, float | None]]] = {}
+    for reviewer, sample_id, revision, status, seconds in session.execute(query):
+        own = last.setdefault(reviewer, {})
+        known = own.get(sample_id)
+        if known is None or known[0] < revision:
+            own[sample_id] = (revision, status, seconds)
+    return [
+        _work(reviewer, [(status, seconds) for _, status, seconds in own.values()])
+        for reviewer, own in sorted(last.items())
+    ]
 
 
 def _work(reviewer: str, last: Sequence[tuple[str, float | None]]) -> Work:

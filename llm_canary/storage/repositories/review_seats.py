@@ -8,10 +8,22 @@ until another takes it, so that whoever had it can still be told from whoever ne
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, delete, exists, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    Select,
+    bindparam,
+    delete,
+    exists,
+    func,
+    select,
+    update,
+)
 from sqlmodel import Session, col
 
 from llm_canary.ids import uuid7
@@ -32,17 +44,7 @@ class Lease(NamedTuple):
 
 def held_by(session: Session, rubric_id: str, reviewer: str, now: datetime) -> Lease | None:
     """Return what the reviewer holds, of either kind."""
-    query = (
-        select(Sample, col(ReviewSeat.token), col(ReviewSeat.leased_until))
-        .join(ReviewSeat, col(ReviewSeat.sample_id) == col(Sample.id))
-        .where(
-            col(ReviewSeat.reviewer) == reviewer,
-            col(ReviewSeat.leased_until) >= now,
-            col(Sample.rubric_id) == rubric_id,
-        )
-        .limit(1)
-    )
-    row = session.execute(query).first()
+    row = session.execute(_held(), {"rubric_id": rubric_id, "who": reviewer, "now": now}).first()
     return None if row is None else _lease(row[0], row[1], row[2])
 
 
@@ -54,28 +56,17 @@ def claim_review(
     One statement at a time in the caller's transaction: SQLite lets one writer in, PostgreSQL locks
     the sample and passes over those that others have locked.
     """
-    taken = (
-        select(func.count())
-        .where(col(ReviewSeat.sample_id) == col(Sample.id), _is_taken(now))
-        .correlate(Sample)
-        .scalar_subquery()
-    )
-    query = (
-        select(Sample)
-        .where(
-            col(Sample.rubric_id) == rubric_id,
-            col(Sample.review_state) == OPEN,
-            taken < col(Sample.reviews_wanted),
-            ~_has_been_here(reviewer),
-        )
-        .order_by(col(Sample.id))
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    while (sample := session.execute(query).scalar_one_or_none()) is not None:
+    query, whose = _next_open(), {"rubric_id": rubric_id, "who": reviewer, "now": now}
+    while (sample := session.execute(query, whose).scalar_one_or_none()) is not None:
         # What another has taken between our look and our lock is seen only now.
-        if _others(session, sample.id, reviewer, now) < sample.reviews_wanted:
-            return _take(session, sample, reviewer, now + timedelta(seconds=lease_s))
+        known = _seats(session, sample.id)
+        others = sum(
+            each.reviewer != reviewer and (each.leased_until is None or each.leased_until >= now)
+            for each in known
+        )
+        if others < sample.reviews_wanted:
+            until = now + timedelta(seconds=lease_s)
+            return _take(session, sample, known, reviewer, until, room=sample.reviews_wanted)
     return None
 
 
@@ -89,15 +80,16 @@ def claim_gold(
         .where(
             col(Sample.rubric_id) == rubric_id,
             col(GoldItem.retired_at).is_(None),
-            ~_has_been_here(reviewer),
+            ~_has_been_here(),
         )
         .order_by(col(Sample.id))
         .limit(1)
     )
-    sample = session.execute(query).scalar_one_or_none()
+    sample = session.execute(query, {"who": reviewer}).scalar_one_or_none()
     if sample is None:
         return None
-    return _take(session, sample, reviewer, now + timedelta(seconds=lease_s), is_gold=True)
+    known = _seats(session, sample.id)
+    return _take(session, sample, known, reviewer, now + timedelta(seconds=lease_s), room=None)
 
 
 def extend(session: Session, sample: Sample, token: str, now: datetime, until: datetime) -> bool:
@@ -118,22 +110,22 @@ def extend(session: Session, sample: Sample, token: str, now: datetime, until: d
 
 def keep_seat(session: Session, sample: Sample, reviewer: str, token: str, now: datetime) -> bool:
     """Turn the lease into a given review; one that has ended counts while a seat is still free."""
-    own = _seat_of(session, sample.id, reviewer)
-    if own is None or own.token != token:
-        return False
-    has_ended = own.leased_until is not None and own.leased_until < now
-    if has_ended and _others(session, sample.id, reviewer, now) >= sample.reviews_wanted:
-        return False
-    own.leased_until = None
-    session.add(own)
-    return True
+    facts = {
+        "sample": sample.id,
+        "who": reviewer,
+        "lease": token,
+        "now": now,
+        "wanted": sample.reviews_wanted,
+    }
+    return bool(session.execute(_keep(), facts).rowcount)  # type: ignore[attr-defined]
 
 
 def give_seat(session: Session, sample: Sample, reviewer: str) -> None:
     """Give a review without a lease, as imports do; it may be one more than was wanted."""
-    own = _seat_of(session, sample.id, reviewer)
+    known = _seats(session, sample.id)
+    own = next((each for each in known if each.reviewer == reviewer), None)
     if own is None:
-        _insert(session, sample, reviewer, None)
+        _insert(session, sample, known, reviewer, None)
         return
     own.leased_until = None
     session.add(own)
@@ -150,60 +142,141 @@ def free_seat(session: Session, sample_id: str, reviewer: str, token: str) -> bo
     return bool(session.execute(statement).rowcount)  # type: ignore[attr-defined]
 
 
-def _is_taken(now: datetime) -> ColumnElement[bool]:
-    return col(ReviewSeat.leased_until).is_(None) | (col(ReviewSeat.leased_until) >= now)
+# The statements of claiming and submitting are made once: making one takes as long as asking it.
 
 
-def _has_been_here(reviewer: str) -> ColumnElement[bool]:
+@cache
+def _held() -> Select[Sample, str, datetime | None]:
+    return (
+        select(Sample, col(ReviewSeat.token), col(ReviewSeat.leased_until))
+        .join(ReviewSeat, col(ReviewSeat.sample_id) == col(Sample.id))
+        .where(
+            col(ReviewSeat.reviewer) == bindparam("who"),
+            col(ReviewSeat.leased_until) >= bindparam("now"),
+            col(Sample.rubric_id) == bindparam("rubric_id"),
+        )
+        .limit(1)
+    )
+
+
+@cache
+def _next_open() -> Select[Sample]:
+    taken = (
+        select(func.count())
+        .where(col(ReviewSeat.sample_id) == col(Sample.id), _is_taken())
+        .correlate(Sample)
+        .scalar_subquery()
+    )
+    return (
+        select(Sample)
+        .where(
+            col(Sample.rubric_id) == bindparam("rubric_id"),
+            col(Sample.review_state) == OPEN,
+            taken < col(Sample.reviews_wanted),
+            ~_has_been_here(),
+        )
+        .order_by(col(Sample.id))
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+
+
+@cache
+def _keep() -> Executable:
+    has_room = _count_of_others().scalar_subquery() < bindparam("wanted")
+    return (
+        update(ReviewSeat)
+        .where(
+            col(ReviewSeat.sample_id) == bindparam("sample"),
+            col(ReviewSeat.reviewer) == bindparam("who"),
+            col(ReviewSeat.token) == bindparam("lease"),
+            _is_taken() | has_room,
+        )
+        .values(leased_until=None)
+        .execution_options(synchronize_session=False)
+    )
+
+
+@cache
+def _all_seats() -> Select[ReviewSeat]:
+    return select(ReviewSeat).where(col(ReviewSeat.sample_id) == bindparam("sample"))
+
+
+@cache
+def _count_of_others() -> Select[int]:
+    query = select(func.count()).where(
+        col(ReviewSeat.sample_id) == bindparam("sample"),
+        col(ReviewSeat.reviewer) != bindparam("who"),
+        _is_taken(),
+    )
+    return query.correlate(None)  # also where it is part of a statement about the same table
+
+
+def _is_taken() -> ColumnElement[bool]:
+    return col(ReviewSeat.leased_until).is_(None) | (
+        col(ReviewSeat.leased_until) >= bindparam("now")
+    )
+
+
+def _has_been_here() -> ColumnElement[bool]:
     return (
         exists()
-        .where(col(Review.sample_id) == col(Sample.id), col(Review.reviewer) == reviewer)
+        .where(
+            col(Review.sample_id) == col(Sample.id),
+            col(Review.reviewer) == bindparam("who"),
+        )
         .correlate(Sample)
     )
 
 
-def _seat_of(session: Session, sample_id: str, reviewer: str) -> ReviewSeat | None:
-    query = select(ReviewSeat).where(
-        col(ReviewSeat.sample_id) == sample_id, col(ReviewSeat.reviewer) == reviewer
-    )
-    return session.execute(query).scalar_one_or_none()
+def _seats(session: Session, sample_id: str) -> list[ReviewSeat]:
+    return list(session.execute(_all_seats(), {"sample": sample_id}).scalars())
 
 
 def _others(session: Session, sample_id: str, reviewer: str, now: datetime) -> int:
     """Return how many seats others have taken."""
-    query = select(func.count()).where(
-        col(ReviewSeat.sample_id) == sample_id,
-        col(ReviewSeat.reviewer) != reviewer,
-        _is_taken(now),
-    )
-    return int(session.execute(query).scalar_one())
+    whose = {"sample": sample_id, "who": reviewer, "now": now}
+    return int(session.execute(_count_of_others(), whose).scalar_one())
 
 
 def _take(
-    session: Session, sample: Sample, reviewer: str, until: datetime, *, is_gold: bool = False
+    session: Session,
+    sample: Sample,
+    known: Sequence[ReviewSeat],
+    reviewer: str,
+    until: datetime,
+    *,
+    room: int | None,
 ) -> Lease:
-    """Lease a seat; one whose lease has ended goes first to who had it, then to anybody."""
-    own = _seat_of(session, sample.id, reviewer)
+    """Lease a seat; one whose lease has ended goes first to who had it, then to anybody.
+
+    `room` is how many seats there are, None for any number.
+    """
+    own = next((each for each in known if each.reviewer == reviewer), None)
     if own is not None:
         own.token, own.leased_until = uuid7(), until
         session.add(own)
         session.flush()
         return _lease(sample, own.token, until)
-    query = (
-        select(ReviewSeat)
-        .where(col(ReviewSeat.sample_id) == sample.id)
-        .order_by(col(ReviewSeat.leased_until))
-    )
-    seats = session.execute(query).scalars().all()
-    if not is_gold and len(seats) >= sample.reviews_wanted:
-        session.delete(next(each for each in seats if each.leased_until is not None))
+    if room is not None and len(known) >= room:
+        ended = min(
+            (each for each in known if each.leased_until is not None),
+            key=lambda each: each.leased_until or until,
+        )
+        session.delete(ended)
         session.flush()
-    return _insert(session, sample, reviewer, until)
+        known = [each for each in known if each is not ended]
+    return _insert(session, sample, known, reviewer, until)
 
 
-def _insert(session: Session, sample: Sample, reviewer: str, until: datetime | None) -> Lease:
-    query = select(col(ReviewSeat.seat)).where(col(ReviewSeat.sample_id) == sample.id)
-    taken = set(session.execute(query).scalars())
+def _insert(
+    session: Session,
+    sample: Sample,
+    known: Sequence[ReviewSeat],
+    reviewer: str,
+    until: datetime | None,
+) -> Lease:
+    taken = {each.seat for each in known}
     seat = next(number for number in range(len(taken) + 1) if number not in taken)
     token = uuid7()
     session.add(

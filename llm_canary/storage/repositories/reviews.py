@@ -5,20 +5,29 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Executable, Select, bindparam, exists, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlmodel import Session, col
 
 from llm_canary.ids import uuid7
 from llm_canary.storage.models.grading import GoldItem, Review, ReviewSeat, Sample
+from llm_canary.storage.models.reviewing import ReviewerExclusion
 from llm_canary.storage.repositories.counted import SUBMITTED
 
 SKIPPED = "skipped"
 OPEN, DONE, ADJUDICATE = "open", "done", "adjudicate"
 MAX_SKIPS = 3
+
+
+class Standing(NamedTuple):
+    """What is to be known before a review is stored."""
+
+    is_excluded: bool  # the reviewer
+    is_gold: bool  # the sample
 
 
 class QueueCounts(NamedTuple):
@@ -47,27 +56,20 @@ def add_review(  # noqa: PLR0913 - the columns
     is_gold: bool = False,
 ) -> int:
     """Store a review; a person's later one is a new revision. Return its number."""
-    query = select(func.max(col(Review.revision))).where(
-        col(Review.sample_id) == sample_id, col(Review.reviewer) == reviewer
-    )
-    revision = (session.execute(query).scalar_one_or_none() or 0) + 1
-    session.add(
-        Review(
-            id=uuid7(),
-            sample_id=sample_id,
-            reviewer=reviewer,
-            revision=revision,
-            at=at,
-            status=status,
-            labels=dict(labels),
-            comment=comment,
-            corrected_response=corrected_response,
-            seconds_active=seconds_active,
-            is_gold=is_gold,
-        )
-    )
-    session.flush()
-    return revision
+    row = {
+        "id": uuid7(),
+        "sample_id": sample_id,
+        "reviewer": reviewer,
+        "at": at,
+        "status": status,
+        "labels": dict(labels),
+        "comment": comment,
+        "corrected_response": corrected_response,
+        "seconds_active": seconds_active,
+        "is_gold": is_gold,
+    }
+    whose = {"of_sample": sample_id, "by_reviewer": reviewer}
+    return int(session.execute(_insert(), row | whose).scalar_one())
 
 
 def given_reviews(session: Session, sample_id: str) -> dict[str, Review]:
@@ -78,8 +80,8 @@ def given_reviews(session: Session, sample_id: str) -> dict[str, Review]:
 
 def sample_of(session: Session, sample_id: str, *, lock: bool = False) -> Sample | None:
     """Return the sample."""
-    query = select(Sample).where(col(Sample.id) == sample_id)
-    return session.execute(query.with_for_update() if lock else query).scalar_one_or_none()
+    query = _locked_sample() if lock else _sample()
+    return session.execute(query, {"sample_id": sample_id}).scalar_one_or_none()
 
 
 def set_human(
@@ -126,6 +128,12 @@ def gold_of(session: Session, sample_id: str) -> GoldItem | None:
     return session.execute(query).scalar_one_or_none()
 
 
+def standing_of(session: Session, sample_id: str, reviewer: str) -> Standing:
+    """Return what a review of the sample by the reviewer would be: one statement for both."""
+    whose = {"sample_id": sample_id, "reviewer": reviewer}
+    return Standing(*session.execute(_standing(), whose).one())
+
+
 def put_gold(
     session: Session,
     sample_id: str,
@@ -136,7 +144,7 @@ def put_gold(
     at: datetime,
 ) -> None:
     """Make a sample gold; its labels replace earlier ones."""
-    insert = insert_sqlite if session.get_bind().dialect.name == "sqlite" else insert_postgresql
+    upsert = insert_sqlite if session.get_bind().dialect.name == "sqlite" else insert_postgresql
     row = {
         "sample_id": sample_id,
         "labels": dict(labels),
@@ -147,7 +155,7 @@ def put_gold(
     }
     values = {name: row[name] for name in row if name != "sample_id"}
     session.execute(
-        insert(GoldItem)
+        upsert(GoldItem)
         .values(row)
         .on_conflict_do_update(index_elements=["sample_id"], set_=values)
     )
@@ -216,3 +224,39 @@ def open_samples(session: Session, rubric_id: str, limit: int) -> list[Sample]:
         .limit(limit)
     )
     return list(session.execute(query).scalars())
+
+
+# Made once: making a statement takes as long as asking it.
+
+
+@cache
+def _sample() -> Select[Sample]:
+    return select(Sample).where(col(Sample.id) == bindparam("sample_id"))
+
+
+@cache
+def _locked_sample() -> Select[Sample]:
+    return _sample().with_for_update()
+
+
+@cache
+def _standing() -> Select[bool, bool]:
+    is_excluded = exists().where(col(ReviewerExclusion.reviewer) == bindparam("reviewer"))
+    is_gold = exists().where(
+        col(GoldItem.sample_id) == bindparam("sample_id"), col(GoldItem.retired_at).is_(None)
+    )
+    return select(is_excluded, is_gold)
+
+
+@cache
+def _insert() -> Executable:
+    number = select(func.coalesce(func.max(col(Review.revision)), 0) + 1).where(
+        col(Review.sample_id) == bindparam("of_sample"),
+        col(Review.reviewer) == bindparam("by_reviewer"),
+    )
+    table: Any = Review
+    return (
+        insert(table.__table__)
+        .values(revision=number.scalar_subquery())
+        .returning(col(Review.revision))
+    )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, func, select, text, update
+from sqlalchemy import Select, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlmodel import Session, col
@@ -295,15 +296,20 @@ def fail_poison(session: Session, now: datetime) -> int:
 
 def texts(session: Session, inference_ids: Collection[str]) -> dict[str, tuple[Any, ...]]:
     """Return endpoint, route, request, response and segments of the inferences, by id."""
-    query = select(
+    found = session.execute(_texts(), {"inference_ids": list(inference_ids)})
+    return {row[0]: tuple(row[1:]) for row in found}
+
+
+@cache  # reviewers are shown one after the other; making a statement takes as long as asking it
+def _texts() -> Select[Any]:
+    return select(
         col(Inference.id),
         col(Inference.endpoint),
         col(Inference.route),
         col(Inference.request_text),
         col(Inference.response_text),
         col(Inference.segments),
-    ).where(col(Inference.id).in_(inference_ids))
-    return {row[0]: tuple(row[1:]) for row in session.execute(query)}
+    ).where(col(Inference.id).in_(bindparam("inference_ids", expanding=True)))
 
 
 def graded(session: Session, inference_ids: Collection[str], rubric_id: str) -> dict[str, Graded]:

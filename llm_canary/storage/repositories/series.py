@@ -5,7 +5,7 @@ A bin in which nothing happened is absent, which is not the same as zero.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
@@ -16,7 +16,7 @@ from sqlmodel import Session, col
 from llm_canary.clock import utc
 from llm_canary.routing.table import Role
 from llm_canary.sampling import Stream
-from llm_canary.stats.histogram import LogHistogram, packed_quantile
+from llm_canary.stats.histogram import LogHistogram, packed_quantile, packed_quantiles
 from llm_canary.storage import rollups
 from llm_canary.storage.models.grading import Sample
 from llm_canary.storage.models.rollups import RollupBin
@@ -114,6 +114,15 @@ def arms_over_time(
     }
 
 
+def quantiles(
+    points: Mapping[int, Point], name: str, qs: Sequence[float]
+) -> dict[float, dict[int, float | None]]:
+    """Return by quantile and start of the bin what `Point.quantile` returns, all read in one go."""
+    place = rollups.HISTOGRAMS.index(name)
+    found = packed_quantiles([point.histograms[place] for point in points.values()], qs)
+    return {q: dict(zip(points, own, strict=True)) for q, own in zip(qs, found, strict=True)}
+
+
 def total(points: Collection[Point]) -> Point:
     """Return what the points come to together."""
     return Point(
@@ -133,7 +142,8 @@ def scores_over_time(
     Only answers drawn by chance: those drawn because they are worth a look say nothing of the rest.
     """
     score = func.coalesce(Sample.judge_score, Sample.human_score)
-    read: list[Any] = [Sample.rubric_id, Sample.arm, Sample.drawn_at, score.label("score")]
+    second = extract("epoch", col(Sample.drawn_at)).label("second")  # once for each row
+    read: list[Any] = [Sample.rubric_id, Sample.arm, second, score.label("score")]
     newest = (
         select(*read)
         .where(
@@ -147,12 +157,11 @@ def scores_over_time(
         .limit(MOST_SCORED)
         .subquery()
     )
-    second = extract("epoch", newest.c.drawn_at)
-    starts = second - second % shown.step_s
+    starts = newest.c.second - newest.c.second % shown.step_s
     below = [func.sum(case((newest.c.score < tenth, 1), else_=0)) for tenth in _TENTHS]
     key = (newest.c.rubric_id, newest.c.arm, starts)
     columns: list[Any] = [*key, func.count(), func.sum(newest.c.score), *below]
-    query = select(*columns).group_by(*key)
+    query = select(*columns).group_by(*reversed(key))  # rows come by time: the least to sort
     found: dict[str, dict[Role, dict[int, Scores]]] = {}
     for rubric, arm, starts_s, count, summed, *upto in session.execute(query):
         if arm not in {role.value for role in Role}:

@@ -362,11 +362,12 @@ def test_other_attempts_are_linked():
     assert links[1].path == "/rollouts/support-v13?attempt=1"
 
 
-def rendered(tmp_path, found, segments=None):
+def rendered(tmp_path, found, segments=None, path=""):
     reader = ViewReader([found.view])
-    reader.details[found.view.name] = msgspec.structs.replace(found, slices=segments)
+    reader.details[found.view.name] = found
+    reader.segments[found.view.name] = segments or RolloutSlices()
     web = Web(tmp_path, clock=ManualClock(NOW_S), rollouts=SimpleNamespace(read=reader))
-    answer = web.get(f"/rollouts/{found.view.name}")
+    answer = web.get(f"/rollouts/{found.view.name}{path}")
     web.close()
     assert answer.status_code == 200
     return answer.text
@@ -391,10 +392,19 @@ def test_the_page_shows_what_is_in_doubt_and_hides_no_sign_in_it(tmp_path):
 
 
 def test_values_that_a_segment_has_no_room_for_are_one_link_away(tmp_path):
-    page = rendered(tmp_path, detail_of(rollout()), slices(*[piece(f"v{k}") for k in range(20)]))
+    found = detail_of(rollout()), slices(*[piece(f"v{k}") for k in range(20)])
+    page = rendered(tmp_path, *found, path="/segments")
 
     assert 'href="/rollouts/support-v13/segments?segment=geo">14 more values</a>' in page
     assert "protected" in page
+
+
+def test_the_page_of_a_rollout_leads_to_all_its_segments_without_a_script_too(tmp_path):
+    found = detail_of(rollout()), slices(*[piece(f"v{k}") for k in range(20)])
+
+    assert 'href="/rollouts/support-v13/segments?segment="' in rendered(tmp_path, *found)
+    whole = rendered(tmp_path, *found, path="/segments?segment=")
+    assert all(f">v{k} <" in whole for k in range(20))
 
 
 def test_every_state_has_a_page(tmp_path):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_canary.errors import DataError
-from llm_canary.stats.histogram import LogHistogram, packed_quantile
+from llm_canary.stats.histogram import LogHistogram, packed_quantile, packed_quantiles
 
 values = st.lists(st.one_of(st.just(0.0), st.floats(1e-8, 1e14)), max_size=50)
 
@@ -81,3 +81,13 @@ def test_the_stored_form_holds_everything_and_adds_up(first, second, q):
     assert LogHistogram.unpacked(one.packed()) == one
     assert LogHistogram.sum_of([one.packed(), other.packed()]) == one + other
     assert packed_quantile(one.packed(), q) == one.quantile(q)
+
+
+@given(st.lists(values, max_size=5), st.lists(st.floats(0, 1), max_size=3))
+def test_quantiles_of_many_are_those_of_each(drawn, qs):
+    packed = [histogram(each).packed() for each in drawn]
+
+    assert packed_quantiles(packed, qs) == [
+        [packed_quantile(each, q) for each in packed] for q in qs
+    ]
+    assert LogHistogram.sum_of(packed) == sum(map(histogram, drawn), LogHistogram())
