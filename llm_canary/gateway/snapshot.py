@@ -136,7 +136,7 @@ class Snapshot:
     def __init__(self, table: RoutingTable, meters: Meters | None = None) -> None:
         self._meters, self._now_s = meters or Meters(), perf_counter()
         self.table = table
-        self.secret = bytes.fromhex(table.unit_secret)
+        self.secret = table.unit_secret
         self.is_keyless = table.is_keyless
         self.feedback_tokens = FeedbackTokens(self.secret, table.feedback.token_lifetime_s)
         self.wires: dict[str, Wire] = {

@@ -9,6 +9,7 @@ from llm_canary.access.gate import Gate
 from llm_canary.api.app import create_api
 from llm_canary.auth import AccessRole
 from llm_canary.clock import ManualClock, utc
+from llm_canary.opaque import Opaque
 from llm_canary.routing.table import KeyRef, StoredKeys
 from llm_canary.storage.engine import read_session, write_session
 from llm_canary.storage.repositories.access import audit
@@ -36,7 +37,7 @@ def api(engine: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> 
 
     def stored() -> StoredKeys:
         with write_session(engine) as session:
-            secret = get_or_set(session, KEY_SECRET, "00" * 32)
+            secret = Opaque.fromhex(get_or_set(session, KEY_SECRET, "00" * 32))
             return stored_keys(session, ended_since=utc(0.0), secret=secret)
 
     gate = Gate(engine, clock, lambda: of_file, stored)

@@ -22,6 +22,7 @@ from llm_canary.access.keys import ApiKeys
 from llm_canary.api.services import ApiServices
 from llm_canary.auth import AccessRole
 from llm_canary.clock import Clock, ManualClock, utc
+from llm_canary.opaque import Opaque
 from llm_canary.pages.app import add_pages
 from llm_canary.pages.services import PageServices
 from llm_canary.pages.visit import COOKIE
@@ -122,7 +123,7 @@ class Web:
 
     def _stored_keys(self) -> StoredKeys:
         with write_session(self.engine) as session:
-            secret = get_or_set(session, KEY_SECRET, "00" * 32)
+            secret = Opaque.fromhex(get_or_set(session, KEY_SECRET, "00" * 32))
             return stored_keys(session, ended_since=utc(0.0), secret=secret)
 
     def _cookies(self) -> dict[str, str]:
