@@ -26,3 +26,8 @@ class Opaque(bytes):
 def text_of(secret: Opaque | None) -> str | None:
     """Return the secret as it is, for who needs it now and keeps it nowhere."""
     return None if secret is None else secret.decode()
+
+
+def without(secret: Opaque | None, said: bytes) -> bytes:
+    """Return what somebody else said without our secret, which some repeat in their errors."""
+    return said.replace(secret, HIDDEN.encode()) if secret else said

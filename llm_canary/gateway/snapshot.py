@@ -19,6 +19,7 @@ from llm_canary.gateway.asgi import Headers
 from llm_canary.gateway.feedback_token import FeedbackTokens
 from llm_canary.gateway.keys import GatewayKeys
 from llm_canary.gateway.limits import Meter, Meters
+from llm_canary.opaque import Opaque
 from llm_canary.privacy.redact import Redactor
 from llm_canary.providers.openai_wire import OpenAiWire
 from llm_canary.providers.wire import Answer, Outbound, Wire
@@ -117,6 +118,7 @@ class UnusableWire:
         self._code = code
 
     path = Path.PASSTHROUGH
+    api_key: Opaque | None = None
 
     def use(self, connector: object) -> None:
         """Do nothing: there is nothing to connect to."""

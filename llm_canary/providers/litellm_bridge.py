@@ -104,7 +104,7 @@ class LiteLlmWire:
 
     def __init__(self, upstream: Upstream, api_key: Opaque | None) -> None:
         self.upstream = upstream
-        self._api_key = api_key
+        self.api_key = api_key
 
     def use(self, connections: object) -> None:  # noqa: ARG002 - litellm has its own pools
         """Import litellm in a thread, so that the first request does not wait for it."""
@@ -124,7 +124,7 @@ class LiteLlmWire:
                 code="endpoint_not_supported",
             )
         library = await asyncio.to_thread(self._ready)
-        call = _Call(library, self.upstream, text_of(self._api_key), outbound)
+        call = _Call(library, self.upstream, text_of(self.api_key), outbound)
         try:
             response = await call.start()
             if not outbound.stream:

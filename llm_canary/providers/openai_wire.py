@@ -60,7 +60,7 @@ class OpenAiWire:
         self._url = URL(upstream.base_url)
         if api_key is not None and _OUTSIDE_A_TARGET.search(api_key.decode()):
             raise ValueError("the api_key has a space, a line break or a letter beyond ASCII in it")
-        self._api_key = api_key
+        self.api_key = api_key
         self._is_anthropic = upstream.kind == "anthropic"
         self._heads: dict[tuple[str, str | None, str, str, bytes], Opaque] = {}
         self._timeout = aiohttp.ClientTimeout(
@@ -140,8 +140,8 @@ class OpenAiWire:
             f"content-type: {_field(content_type).decode('latin-1')}",
             "user-agent: llm-canary",
         ]
-        if self._api_key is not None:
-            lines.append(self._credentials(self._api_key.decode()))
+        if self.api_key is not None:
+            lines.append(self._credentials(self.api_key.decode()))
         head = Opaque("\r\n".join([*lines, "content-length: "]).encode("latin-1"))
         if len(self._heads) < _MAX_HEADS and content_type == _JSON and not query:
             self._heads[path, model, method, query, content_type] = head

@@ -117,7 +117,7 @@ def test_nothing_in_a_running_server_shows_a_secret(tmp_path, environment):
     assert found == set()
     places = " ".join(where for where, _ in seen)
     # What holds them was looked at.
-    for holder in ("._api_key", "._heads", ".unit_secret", ".stored.secret", ".client_secret"):
+    for holder in (".api_key", "._heads", ".unit_secret", ".stored.secret", ".client_secret"):
         assert holder in places, holder
 
 
@@ -133,7 +133,7 @@ def test_judges_translated_upstreams_and_a_loaded_file_show_no_secret(tmp_path, 
     seen = list(shown([ChatJudge(entry, rubric, key), wire, load(tmp_path / "canary.yaml")]))
 
     assert [where for where, text in seen if MARK in text] == []
-    assert {"root 1._api_key", "root 0._target"} <= {where for where, _ in seen}
+    assert {"root 1.api_key", "root 0._target"} <= {where for where, _ in seen}
 
 
 def test_the_search_finds_what_is_shown():

@@ -32,12 +32,14 @@ from llm_canary.storage import migrate
 from llm_canary.storage.engine import make_engine, write_session
 from llm_canary.storage.repositories.installation import KEY_SECRET, get_or_set
 from llm_canary.storage.repositories.keys import stored_keys
+from tests.support import leaks
 from tests.support.asgi import AsgiClient
 from tests.support.rollout_reader import ViewReader
 from tests.support.served import served
 
 QUICK_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 PASSWORD = "correct horse battery"
+leaks.GIVEN.add(PASSWORD)
 
 
 def api_services(engine: Engine | None, clock: Clock, **changes: Any) -> ApiServices:
