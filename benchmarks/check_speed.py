@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 from llm_canary.judging.grader import Grader  # noqa: E402
 from llm_canary.judging.models import ChatJudge  # noqa: E402
 from llm_canary.judging.replay import ReplayJudge  # noqa: E402
+from llm_canary.opaque import Opaque  # noqa: E402
 from llm_canary.rubric.load import rubric_of  # noqa: E402
 from llm_canary.rubric.sample import Sample  # noqa: E402
 from llm_canary.rubric.schema import JudgeEntry  # noqa: E402
@@ -38,7 +39,7 @@ def main() -> None:
     )
     with JudgeServer() as server:
         entry = {"backend": "chat", "model": "openai/honest", "api_base": f"{server.url}/v1"}
-        judge = ChatJudge(JudgeEntry.model_validate(entry), rubric, "sk-x")
+        judge = ChatJudge(JudgeEntry.model_validate(entry), rubric, Opaque(b"sk-x"))
 
         async def loopback() -> float:
             await rate(Grader(rubric, judge), samples[:20])  # imports and connections

@@ -1,6 +1,7 @@
 """What every test may use."""
 
 import os
+import sys
 
 import pytest
 
@@ -10,6 +11,17 @@ def require(reason: str) -> None:
     if os.environ.get("LLM_CANARY_REQUIRE_ALL") == "1":
         pytest.fail(f"LLM_CANARY_REQUIRE_ALL=1, but {reason}")
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_secret_is_left(tmp_path_factory):
+    """Search what the servers of this process's tests have written, when all of them are done."""
+    yield
+    leaks = sys.modules.get("tests.support.leaks")
+    if leaks is None:
+        return  # there was no server
+    found = list(leaks.in_files(tmp_path_factory.getbasetemp()))
+    assert found == [], "secrets stand in files that servers have written"
 
 
 @pytest.fixture(name="require")

@@ -133,7 +133,7 @@ class Gate:
         """
         found: KeyRef | StoredKey | None = None
         stored = self._stored()
-        hashed = key_hash(bytes.fromhex(stored.secret), text)
+        hashed = key_hash(stored.secret, text)
         for each in stored.keys:
             if hmac.compare_digest(each.hash, hashed):
                 found = each
@@ -201,13 +201,13 @@ def _proof_of(key: KeyRef | StoredKey) -> str | None:
     if isinstance(key, StoredKey):
         return _hash(f"session of stored key\0{key.hash}")
     try:
-        return _hash(f"session of key\0{resolve(key.secret)}")
+        return _hash(f"session of key\0{resolve(key.secret).decode()}")
     except ConfigError:
         return None
 
 
 def _secret(key: KeyRef) -> bytes:
     try:
-        return resolve(key.secret).encode()
+        return resolve(key.secret)
     except ConfigError as error:
         raise Unauthorized(f"key {key.name!r} cannot be checked: {error.message}") from error

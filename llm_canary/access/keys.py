@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
+from pydantic import ValidationError
 from sqlalchemy.engine import Engine
 from sqlmodel import Session
 
 from llm_canary.auth import AccessRole, key_hash, key_text, shown_part
 from llm_canary.clock import Clock, utc
+from llm_canary.config.limit_entries import UseEntry, limits_of
 from llm_canary.errors import Conflict, InvalidRequest, NotFound
 from llm_canary.ids import uuid7
 from llm_canary.routing.limits import Limits
@@ -23,7 +25,7 @@ from llm_canary.storage.repositories.keys import KeyRecord
 
 MAX_OVERLAP_S = 30 * 86_400.0
 _MAX_LIFE_S = 10 * 365 * 86_400.0
-_MAX_NAME, _MAX_ROUTES, _SHOWN_NAMES = 64, 100, 20
+_MAX_NAME, _MAX_ROUTES, _SHOWN_NAMES, _SHOWN_CHARS = 64, 100, 20, 40
 _SECRET_BYTES, _IDENTITY_BYTES = 32, 4
 
 
@@ -113,6 +115,22 @@ class ApiKeys:
             names = ", ".join(dict.fromkeys(each.name for each in known[:_SHOWN_NAMES])) or "none"
             raise NotFound(f"no key that serves is called {which[:100]!r}; there are: {names}")
         return found
+
+
+def limits_wished(written: Mapping[str, str]) -> Limits | None:
+    """Return the limits that a form or a command line says; raise InvalidRequest, with the value.
+
+    Names are those of canary.yaml; an empty text is no limit.
+    """
+    filled = {name: text.strip() for name, text in written.items() if text.strip()}
+    try:
+        return limits_of(UseEntry.model_validate_strings(filled, strict=False))
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        name = str(fault["loc"][0])
+        raise InvalidRequest(
+            f"`{name}` is {filled[name][:_SHOWN_CHARS]!r}; {fault['msg'].lower()}", param=name
+        ) from None
 
 
 def facts_of(record: KeyRecord) -> dict[str, Any]:

@@ -177,7 +177,7 @@ class OidcProvider:
             "code_verifier": proof.verifier,
             "client_id": self.entry.client_id,
         }
-        secret, auth = resolve(self.entry.client_secret), None
+        secret, auth = resolve(self.entry.client_secret).decode(), None
         if endpoints.posts_secret:
             form["client_secret"] = secret
         else:  # each is encoded first, RFC 6749, 2.3.1

@@ -6,6 +6,7 @@ import secrets
 
 from sqlalchemy.engine import Engine
 
+from llm_canary.opaque import Opaque
 from llm_canary.storage.engine import write_session
 from llm_canary.storage.repositories.installation import get_or_set
 
@@ -18,12 +19,12 @@ class InstallationSecret:
     def __init__(self, engine: Engine, name: str) -> None:
         self._engine = engine
         self._name = name
-        self._value: bytes | None = None
+        self._value: Opaque | None = None
 
-    def __call__(self) -> bytes:
+    def __call__(self) -> Opaque:
         """Return it; raise StorageError when it is needed before the database has answered once."""
         if self._value is None:
             with write_session(self._engine) as session:
                 kept = get_or_set(session, self._name, secrets.token_hex(_BYTES))
-            self._value = bytes.fromhex(kept)
+            self._value = Opaque.fromhex(kept)
         return self._value

@@ -55,9 +55,14 @@ async def _ours(_: Request, error: Exception) -> JSONResponse:
 async def _invalid(_: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
-    problems = [(_where(problem["loc"]), str(problem["msg"])) for problem in error.errors()]
+    problems = [(_where(each["loc"]), _what(each["msg"], each["input"])) for each in error.errors()]
     message = "; ".join(f"{where}: {what}" if where else what for where, what in problems)
     return _answer(422, message, code="invalid_request", param=problems[0][0] or None)
+
+
+def _what(message: str, given: object) -> str:
+    # Texts are not repeated: any of them may be somebody's prompt, or a key.
+    return f"{message}, not {given}" if isinstance(given, int | float) else message
 
 
 def _where(location: tuple[str | int, ...]) -> str:

@@ -22,6 +22,7 @@ from llm_canary.documents.problems import one_of
 from llm_canary.documents.rows import RowProblems, read_rows
 from llm_canary.errors import ConfigError, DataError
 from llm_canary.judging.cache import Cache, cache_key
+from llm_canary.opaque import Opaque, text_of
 from llm_canary.providers.model_calls import MAX_WAIT_S, RETRIED, Target, complete
 from llm_canary.routing.table import PromptVariable, Upstream, Variant
 from llm_canary.rubric.item import Item, tool_calls_of
@@ -115,7 +116,7 @@ class Endpoint(Live):
         url: str,
         model: str,
         *,
-        api_key: str | None = None,
+        api_key: Opaque | None = None,
         params: Mapping[str, Any] | None = None,
         system: Sequence[str | PromptVariable] = (),
         cache: Cache | None = None,
@@ -126,7 +127,7 @@ class Endpoint(Live):
         super().__init__(f"{model} at {url}", model, facts, cache)
         self._client = AsyncOpenAI(
             base_url=url,
-            api_key=api_key or "none",
+            api_key=text_of(api_key) or "none",
             max_retries=0,
             timeout=_TIMEOUT_S,
             http_client=DefaultAsyncHttpxClient(follow_redirects=False, timeout=_TIMEOUT_S),

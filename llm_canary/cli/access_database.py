@@ -38,7 +38,7 @@ class AccessDatabase(NamedTuple):
 @contextmanager
 def access_database() -> Iterator[AccessDatabase]:
     """Open the database of LLM_CANARY_DATABASE_URL; raise StorageError when it cannot be used."""
-    engine = make_engine(Settings().database_url)
+    engine = make_engine(Settings().database_url.get_secret_value())
     name = os.environ.get("USER") or "cli"
     try:
         check(engine)

@@ -184,6 +184,7 @@ def _request(options: dict[str, Any], cache: Cache) -> Request:
 def _candidate(options: dict[str, Any], cache: Cache) -> Candidate:
     from llm_canary.checks.candidate import Endpoint, Recorded, variant_of  # noqa: PLC0415
     from llm_canary.checks.candidate_file import read_candidate  # noqa: PLC0415
+    from llm_canary.opaque import Opaque  # noqa: PLC0415
 
     given = [name for name in ("responses", "candidate", "endpoint") if options[name] is not None]
     if len(given) > 1:
@@ -192,7 +193,12 @@ def _candidate(options: dict[str, Any], cache: Cache) -> Candidate:
         if options["model"] is None:
             raise click.UsageError("--endpoint needs --model")
         key = os.environ.get("LLM_CANARY_API_KEY")
-        return Endpoint(options["endpoint"], options["model"], api_key=key, cache=cache)
+        return Endpoint(
+            options["endpoint"],
+            options["model"],
+            api_key=Opaque(key.encode()) if key else None,
+            cache=cache,
+        )
     if options["candidate"] is not None and options["candidate"].endswith((".yaml", ".yml")):
         return read_candidate(Path(options["candidate"]), cache)
     if options["candidate"] is not None:

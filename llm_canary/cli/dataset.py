@@ -92,7 +92,7 @@ def _drawn(route: str | None, rows: int, days: int) -> Iterator[dict[str, Any]]:
     from llm_canary.storage.repositories.inferences import with_content  # noqa: PLC0415
 
     since = datetime.fromtimestamp(SystemClock().now_s(), UTC) - timedelta(days=days)
-    engine = make_engine(Settings().database_url)
+    engine = make_engine(Settings().database_url.get_secret_value())
     try:
         check(engine)
         with read_session(engine) as session:

@@ -20,7 +20,7 @@ def migrate() -> None:
     from llm_canary.storage.engine import make_engine  # noqa: PLC0415
     from llm_canary.storage.migrate import current, upgrade  # noqa: PLC0415
 
-    engine = make_engine(Settings().database_url)
+    engine = make_engine(Settings().database_url.get_secret_value())
     try:
         before = current(engine)
         upgrade(engine)
@@ -41,7 +41,7 @@ def doctor(as_json: bool) -> None:
     from llm_canary.storage.engine import make_engine  # noqa: PLC0415
     from llm_canary.storage.migrate import check, current  # noqa: PLC0415
 
-    engine = make_engine(Settings().database_url)
+    engine = make_engine(Settings().database_url.get_secret_value())
     problem: str | None = None
     schema: str | None = None
     try:
@@ -80,7 +80,7 @@ def rollups(rebuild: bool) -> None:
     from llm_canary.storage.migrate import check  # noqa: PLC0415
 
     del rebuild  # asked for by name, because it takes a while and holds up the drain
-    engine = make_engine(Settings().database_url)
+    engine = make_engine(Settings().database_url.get_secret_value())
     try:
         check(engine)
         count = rollup_upkeep.rebuild(engine, SystemClock().now_s())

@@ -10,6 +10,7 @@ import click
 import orjson
 
 from llm_canary.cli.output import ABSENT, json_option, print_facts, print_json, print_table
+from llm_canary.opaque import Opaque
 
 if TYPE_CHECKING:
     from llm_canary.gateway.explain import Explanation
@@ -130,7 +131,11 @@ def _table(path: Path) -> tuple[RoutingTable, str]:
         table = decode(published.read_bytes())
         return table, f"{published}, version {table.version}, as the gateway serves by it"
     table = build_table(
-        load(path), Effective((), {}), lambda _model, _provider: None, unit_secret="", version=0
+        load(path),
+        Effective((), {}),
+        lambda _model, _provider: None,
+        unit_secret=Opaque(),
+        version=0,
     )
     return table, f"{path}; nothing is published in {published.parent} yet, so no rollout runs"
 

@@ -233,7 +233,7 @@ def _engine() -> Iterator[Engine]:
     from llm_canary.storage.engine import make_engine  # noqa: PLC0415
     from llm_canary.storage.migrate import check  # noqa: PLC0415
 
-    engine = make_engine(Settings().database_url)
+    engine = make_engine(Settings().database_url.get_secret_value())
     try:
         check(engine)
         yield engine

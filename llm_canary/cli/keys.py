@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from llm_canary.routing.limits import Limits
     from llm_canary.storage.repositories.keys import KeyRecord
 
+_LIMITS = ("requests_per_minute", "tokens_per_minute", "concurrent_streams", "budget_usd_per_day")
 _WHICH = click.argument("which", metavar="NAME|PREFIX")
 
 
@@ -64,14 +65,10 @@ def keys() -> None:
 )
 @click.option("--expires", type=_Duration(), help="After so long, such as 90d; default: never.")
 @click.option("--pin", is_flag=True, help="May choose a variant by `x-canary-pin`.")
-@click.option("--rpm", type=click.IntRange(1, 10_000_000), help="Requests per minute.")
-@click.option("--tpm", type=click.IntRange(1, 10_000_000_000), help="Tokens per minute.")
-@click.option("--concurrent", type=click.IntRange(1, 1_000_000), help="Requests under way at once.")
-@click.option(
-    "--budget-usd",
-    type=click.FloatRange(0, 1_000_000, min_open=True),
-    help="Dollars per day (UTC).",
-)
+@click.option("--rpm", _LIMITS[0], metavar="COUNT", help="Requests per minute.")
+@click.option("--tpm", _LIMITS[1], metavar="COUNT", help="Tokens per minute.")
+@click.option("--concurrent", _LIMITS[2], metavar="COUNT", help="Requests under way at once.")
+@click.option("--budget-usd", _LIMITS[3], metavar="USD", help="Dollars per day (UTC).")
 @json_option
 def create(*, name: str, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - click's options
     """Make a key called NAME, which owns what is asked with it. Its text is shown once."""
@@ -171,16 +168,9 @@ def revoke(*, which: str, as_json: bool) -> None:
 
 
 def _limits(options: dict[str, Any]) -> Limits | None:
-    from llm_canary.config.limit_entries import UseEntry, limits_of  # noqa: PLC0415
+    from llm_canary.access.keys import limits_wished  # noqa: PLC0415
 
-    return limits_of(
-        UseEntry(
-            requests_per_minute=options["rpm"],
-            tokens_per_minute=options["tpm"],
-            concurrent_streams=options["concurrent"],
-            budget_usd_per_day=options["budget_usd"],
-        )
-    )
+    return limits_wished({name: options[name] or "" for name in _LIMITS})
 
 
 def _print_new(made: NewKey, *, as_json: bool) -> None:

@@ -228,7 +228,7 @@ def _traffic(
 
     route = spec.route if spec is not None else _route(config, options)
     price = _canary_price(config, spec) if spec is not None else None
-    engine = make_engine(Settings().database_url)
+    engine = make_engine(Settings().database_url.get_secret_value())
     try:
         _check_database(engine)
         return learn_traffic(engine, SystemClock(), of, route, days=options["days"], canary=price)

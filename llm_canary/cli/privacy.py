@@ -136,7 +136,7 @@ def prune(*, file: Path, as_json: bool) -> None:
     from llm_canary.storage.repositories.inferences import without_text  # noqa: PLC0415
 
     rows = [item_row(item) for item in Dataset(file, frozen=False)]
-    engine = make_engine(Settings().database_url)
+    engine = make_engine(Settings().database_url.get_secret_value())
     try:
         check(engine)
         with read_session(engine) as session:

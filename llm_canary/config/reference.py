@@ -8,6 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from llm_canary.config.file import CanaryFile
 from llm_canary.config.settings import Settings
 from llm_canary.documents.reference import renewed, sections
@@ -87,6 +89,8 @@ def _environment() -> str:
 
 
 def _plain(default: object) -> str:
+    if isinstance(default, SecretStr):  # what is written in the code is no secret
+        default = default.get_secret_value()
     return "" if default is None else f"`{default}`"
 
 

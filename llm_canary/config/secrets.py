@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from llm_canary.errors import ConfigError
+from llm_canary.opaque import Opaque
 
 FORMS = "${NAME} or file:/absolute/path"
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -21,7 +22,7 @@ def is_reference(text: str) -> bool:
     return _VARIABLE.fullmatch(text) is not None or text.startswith("file:/")
 
 
-def resolve(reference: str) -> str:
+def resolve(reference: str) -> Opaque:
     """Return the secret behind `reference`; raise ConfigError that names only the reference."""
     if match := _VARIABLE.fullmatch(reference):
         return _checked(_variable(match[1]), reference)
@@ -63,7 +64,7 @@ def _file_text(reference: str) -> str:
         raise ConfigError(f"{reference} is not UTF-8 text") from None
 
 
-def _checked(secret: str, reference: str) -> str:
+def _checked(secret: str, reference: str) -> Opaque:
     """Refuse what no HTTP header can carry."""
     if not secret:
         raise ConfigError(f"{reference} is empty; put the secret there")
@@ -72,4 +73,4 @@ def _checked(secret: str, reference: str) -> str:
             f"{reference} holds spaces at its ends, line breaks or characters outside ASCII; "
             "expected one line of printable ASCII"
         )
-    return secret
+    return Opaque(secret.encode())

@@ -26,10 +26,9 @@ class Settings(BaseSettings):
     )
 
     config: Path = Field(default=Path("canary.yaml"), description="the configuration file")
-    database_url: str = Field(
-        default="sqlite:///./llm_canary.db",
+    database_url: SecretStr = Field(
+        default=SecretStr("sqlite:///./llm_canary.db"),
         description="`sqlite:///FILE` or `postgresql://…`",
-        repr=False,  # it may hold a password
     )
     data_dir: Path = Field(
         default=Path(".llm_canary"),
@@ -70,14 +69,14 @@ class Settings(BaseSettings):
         }
 
     def _shown_database(self) -> str:
-        scheme, _, rest = self.database_url.partition("://")
+        scheme, _, rest = self.database_url.get_secret_value().partition("://")
         # Of a server's address every part may hold a password, however it is written.
         return f"{scheme}://{rest if scheme == 'sqlite' else '(hidden)'}"
 
     @field_validator("database_url")
     @classmethod
-    def _known_database(cls, value: str) -> str:
-        if not value.startswith(_SCHEMES):
+    def _known_database(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(_SCHEMES):
             raise ValueError(f"expected a URL that begins with {' or '.join(_SCHEMES)}")
         return value
 

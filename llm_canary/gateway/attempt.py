@@ -24,6 +24,7 @@ from llm_canary.gateway.upstream_error import (
     stream_error,
 )
 from llm_canary.gateway.watch import UpstreamSilent, Watch
+from llm_canary.opaque import without
 from llm_canary.providers.wire import MAX_ANSWER_BYTES, Answer, AnswerCut, Outbound, Wire
 from llm_canary.routing.table import Path, Upstream
 from llm_canary.telemetry.events import Terminal
@@ -137,7 +138,7 @@ class Attempt:
                     code="upstream_answer_too_large",
                 )
             if not part or answer.at_end():
-                return part if len(parts) == 1 else b"".join(parts)
+                return without(self._outgoing.wire.api_key, b"".join(parts))
 
     async def _relay_whole(self, body: bytes, kind: bytes, watch: Watch) -> None:
         exchange, dialect = self._exchange, self._dialect
@@ -196,7 +197,7 @@ class Attempt:
             if not chunk:
                 break
             watch.client_turn()
-            out = tap.feed(chunk)
+            out = tap.feed(without(self._outgoing.wire.api_key, chunk))
             if exchange.first_content is None and tap.has_content:
                 exchange.first_content = perf_counter()
             if out:
@@ -221,7 +222,7 @@ class Attempt:
                 if not tap.is_complete and not tap.has_error:
                     raise AnswerCut
                 break
-            held.append(tap.feed(chunk))
+            held.append(tap.feed(without(self._outgoing.wire.api_key, chunk)))
             size += len(chunk)
             if tap.has_content or tap.is_done:
                 break

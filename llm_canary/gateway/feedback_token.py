@@ -12,6 +12,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from struct import Struct
 
 from llm_canary.errors import Unauthorized
+from llm_canary.opaque import Opaque
 
 _FORM = Struct(">B16sI")  # version, the exchange's id, UNIX seconds at which it ends
 _VERSION = 1
@@ -25,7 +26,7 @@ class FeedbackTokens:
     """Makes and reads the tokens of one installation."""
 
     def __init__(self, secret: bytes, lifetime_s: float) -> None:
-        self._key = hmac.digest(secret, _PURPOSE, "sha256")
+        self._key = Opaque(hmac.digest(secret, _PURPOSE, "sha256"))
         self._lifetime_s = lifetime_s
 
     def make(self, request_id: str, now_s: float) -> str:

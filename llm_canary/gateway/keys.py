@@ -28,6 +28,9 @@ class Caller(NamedTuple):
     reads_all: bool = True  # also what other keys have made
     meter: Meter | None = None  # None: nothing is limited
 
+    def __repr__(self) -> str:
+        return f"Caller({self.name!r})"  # the token is somebody's key, elsewhere perhaps
+
     def may_use(self, route: str) -> bool:
         """Say whether the route is there for this caller."""
         return self.routes is None or route in self.routes
@@ -81,7 +84,7 @@ class GatewayKeys:
     def __init__(self, table: RoutingTable, meters: Meters, now_s: float) -> None:
         # A hash that nobody outside can foresee: the time of a look-up tells nothing about the keys
         # it is compared with. Without stored keys there need be no shared secret.
-        secret = bytes.fromhex(table.stored.secret) or os.urandom(_PEPPER_BYTES)
+        secret = table.stored.secret or os.urandom(_PEPPER_BYTES)
         self._hash = KeyHasher(secret).digest
 
         def made(key: KeyRef | StoredKey) -> GatewayKey:
@@ -102,7 +105,7 @@ class GatewayKeys:
         keys: dict[bytes, GatewayKey] = {}
         for key in table.keys:
             try:
-                keys[self._hash(resolve(key.secret))] = made(key)
+                keys[self._hash(resolve(key.secret).decode())] = made(key)
             except ConfigError as error:
                 # Fail closed: the table stays keyed, this one key opens nothing.
                 _log.warning("key %r cannot be used: %s", key.name, error.message)

@@ -19,6 +19,7 @@ from llm_canary.gateway.asgi import Headers
 from llm_canary.gateway.feedback_token import FeedbackTokens
 from llm_canary.gateway.keys import GatewayKeys
 from llm_canary.gateway.limits import Meter, Meters
+from llm_canary.opaque import Opaque
 from llm_canary.privacy.redact import Redactor
 from llm_canary.providers.openai_wire import OpenAiWire
 from llm_canary.providers.wire import Answer, Outbound, Wire
@@ -117,6 +118,7 @@ class UnusableWire:
         self._code = code
 
     path = Path.PASSTHROUGH
+    api_key: Opaque | None = None
 
     def use(self, connector: object) -> None:
         """Do nothing: there is nothing to connect to."""
@@ -136,7 +138,7 @@ class Snapshot:
     def __init__(self, table: RoutingTable, meters: Meters | None = None) -> None:
         self._meters, self._now_s = meters or Meters(), perf_counter()
         self.table = table
-        self.secret = bytes.fromhex(table.unit_secret)
+        self.secret = table.unit_secret
         self.is_keyless = table.is_keyless
         self.feedback_tokens = FeedbackTokens(self.secret, table.feedback.token_lifetime_s)
         self.wires: dict[str, Wire] = {

@@ -18,6 +18,7 @@ from llm_canary.judging.judgement import (
     Spent,
     Status,
 )
+from llm_canary.opaque import Opaque
 from llm_canary.providers.model_calls import Reply, Target, complete, decide
 from llm_canary.rubric.answers import Unreadable, read_answer, read_decisions, read_pair
 from llm_canary.rubric.load import LoadedRubric
@@ -59,7 +60,7 @@ def judge_version(
 class ChatJudge:
     """A chat model with a strict JSON form; one call per sample, and one to repair its answer."""
 
-    def __init__(self, entry: JudgeEntry, rubric: LoadedRubric, api_key: str | None) -> None:
+    def __init__(self, entry: JudgeEntry, rubric: LoadedRubric, api_key: Opaque | None) -> None:
         assert entry.model is not None  # noqa: S101 - the entry has checked it
         self._entry = entry
         self._rubric = rubric.rubric
@@ -139,7 +140,7 @@ class ChatJudge:
 class DecisionJudge:
     """A decision model: the criteria as typed questions, answered by probabilities."""
 
-    def __init__(self, entry: JudgeEntry, rubric: LoadedRubric, api_key: str | None) -> None:
+    def __init__(self, entry: JudgeEntry, rubric: LoadedRubric, api_key: Opaque | None) -> None:
         assert entry.model is not None  # noqa: S101 - the entry has checked it
         self._api = entry.api
         self._rubric = rubric.rubric

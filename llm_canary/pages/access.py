@@ -8,8 +8,9 @@ from urllib.parse import urlencode
 
 from fastapi.responses import Response
 
-from llm_canary.access.keys import KeyWish, NewKey, facts_of
+from llm_canary.access.keys import KeyWish, NewKey, facts_of, limits_wished
 from llm_canary.auth import AccessRole, Permission, PrincipalKind
+from llm_canary.config.limit_entries import UseEntry
 from llm_canary.errors import Conflict, InvalidRequest
 from llm_canary.pages.access_views import account_rows, audit_csv, audit_rows, key_rows
 from llm_canary.pages.site import Site
@@ -22,6 +23,7 @@ _ACCOUNTS, _KEYS, _AUDIT = "/access", "/access/keys", "/access/audit"
 _PAGE_ROWS, _CSV_ROWS = 50, 10_000
 _ROUTE = "route:"  # begins the names of the routes' boxes
 _DAY_S = 86_400.0
+_LIMITS = tuple(UseEntry.model_fields)
 _LIVES_S: dict[str, float | None] = {
     "never": None,
     "30 days": 30 * _DAY_S,
@@ -141,6 +143,7 @@ def _wish(site: Site, visit: Visit, name: str) -> KeyWish:
         chosen or None,
         "pin" in visit.form,
         _LIVES_S[_option(visit, "lives", tuple(_LIVES_S))],
+        limits_wished({name: visit.optional(name) for name in _LIMITS}),
     )
 
 

@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 
+from llm_canary.opaque import Opaque
 from llm_canary.privacy.addresses import emails, ipv6
 from llm_canary.privacy.credentials import credentials
 from llm_canary.privacy.custom import CustomPatterns
@@ -36,7 +37,7 @@ class Redactor:
         kinds: Iterable[Kind] = tuple(Kind),
         patterns: Mapping[str, str] | None = None,
     ) -> None:
-        self._secret = secret
+        self._secret = Opaque(secret)
         self._kinds = frozenset(kinds)
         self._numbers = self._kinds & _NUMBERS
         self._custom = CustomPatterns(patterns or {})

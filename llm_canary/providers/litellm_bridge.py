@@ -1,10 +1,9 @@
 """Providers that LiteLLM translates: OpenAI's chat completions and embeddings for everything else.
 
-The only file that imports litellm, and only when a translated upstream is used: the import takes
-seconds and most of 200 MB. See docs/adr/0010.
+The only file that imports litellm, when it is needed: it takes seconds and 200 MB. See ADR 0010.
 
-Clients choose what is in a body, and litellm takes its own settings (`api_base`, `mock_response`,
-`fallbacks`, ...) from the same keyword arguments. Therefore only the named fields are passed on.
+Clients choose the body, and litellm takes its own settings (`api_base`, `fallbacks`, ...) from the
+same keyword arguments: so only the named fields are passed on.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from typing import Any
 import orjson
 
 from llm_canary.errors import InvalidRequest, UpstreamUnavailable
+from llm_canary.opaque import Opaque, text_of
 from llm_canary.providers.connections import check_upstream, forbid_redirects
 from llm_canary.providers.translated_error import Failed, error_body, failure_of, useful_headers
 from llm_canary.providers.wire import MAX_ANSWER_BYTES, Answer, AnswerCut, Outbound
@@ -102,9 +102,9 @@ class LiteLlmWire:
 
     path = Path.TRANSLATED
 
-    def __init__(self, upstream: Upstream, api_key: str | None) -> None:
+    def __init__(self, upstream: Upstream, api_key: Opaque | None) -> None:
         self.upstream = upstream
-        self._api_key = api_key
+        self.api_key = api_key
 
     def use(self, connections: object) -> None:  # noqa: ARG002 - litellm has its own pools
         """Import litellm in a thread, so that the first request does not wait for it."""
@@ -124,7 +124,7 @@ class LiteLlmWire:
                 code="endpoint_not_supported",
             )
         library = await asyncio.to_thread(self._ready)
-        call = _Call(library, self.upstream, self._api_key, outbound)
+        call = _Call(library, self.upstream, text_of(self.api_key), outbound)
         try:
             response = await call.start()
             if not outbound.stream:

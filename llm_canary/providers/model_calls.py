@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 from llm_canary.addresses import Network
+from llm_canary.opaque import Opaque, text_of
 from llm_canary.providers.connections import AddressRefused, check_url
 from llm_canary.providers.litellm_bridge import litellm_library
 
@@ -38,7 +39,7 @@ class Target(NamedTuple):
 
     model: str  # as LiteLLM names it
     api_base: str | None = None
-    api_key: str | None = None
+    api_key: Opaque | None = None
     timeout_s: float = 60.0
     network: Network = Network.PUBLIC  # where the name in api_base may lead
 
@@ -80,7 +81,7 @@ def _where(target: Target) -> dict[str, Any]:
     return {
         "model": target.model,
         "api_base": target.api_base,
-        "api_key": target.api_key,
+        "api_key": text_of(target.api_key),
         "timeout": target.timeout_s,
         "num_retries": 0,
         "max_retries": 0,

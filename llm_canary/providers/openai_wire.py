@@ -24,6 +24,7 @@ from yarl import URL
 
 from llm_canary.addresses import problem_of_url
 from llm_canary.errors import InvalidRequest, UpstreamTimeout, UpstreamUnavailable
+from llm_canary.opaque import Opaque
 from llm_canary.providers.connections import Connections
 from llm_canary.providers.wire import Answer, AnswerCut, HeaderFields, Outbound
 from llm_canary.routing.table import Path, Upstream
@@ -51,17 +52,17 @@ class OpenAiWire:
 
     path = Path.PASSTHROUGH
 
-    def __init__(self, upstream: Upstream, api_key: str | None) -> None:
+    def __init__(self, upstream: Upstream, api_key: Opaque | None) -> None:
         """Raise ValueError when base_url is no URL of a web server, or no header holds the key."""
         self.upstream = upstream
         if (problem := problem_of_url(upstream.base_url)) is not None:
             raise ValueError(f"it is {problem}")
         self._url = URL(upstream.base_url)
-        if api_key is not None and _OUTSIDE_A_TARGET.search(api_key):
+        if api_key is not None and _OUTSIDE_A_TARGET.search(api_key.decode()):
             raise ValueError("the api_key has a space, a line break or a letter beyond ASCII in it")
-        self._api_key = api_key
+        self.api_key = api_key
         self._is_anthropic = upstream.kind == "anthropic"
-        self._heads: dict[tuple[str, str | None, str, str, bytes], bytes] = {}
+        self._heads: dict[tuple[str, str | None, str, str, bytes], Opaque] = {}
         self._timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=upstream.connect_timeout_s, sock_read=None
         )
@@ -129,7 +130,7 @@ class OpenAiWire:
 
     def _head(
         self, path: str, model: str | None, method: str, query: str, content_type: bytes
-    ) -> bytes:
+    ) -> Opaque:
         """Return the part of a request's head that is the same for all of its kind."""
         lines = [
             f"{method} {self._target(path, model, query)} HTTP/1.1",
@@ -139,9 +140,9 @@ class OpenAiWire:
             f"content-type: {_field(content_type).decode('latin-1')}",
             "user-agent: llm-canary",
         ]
-        if self._api_key is not None:
-            lines.append(self._credentials(self._api_key))
-        head = "\r\n".join([*lines, "content-length: "]).encode("latin-1")
+        if self.api_key is not None:
+            lines.append(self._credentials(self.api_key.decode()))
+        head = Opaque("\r\n".join([*lines, "content-length: "]).encode("latin-1"))
         if len(self._heads) < _MAX_HEADS and content_type == _JSON and not query:
             self._heads[path, model, method, query, content_type] = head
         return head

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from llm_canary.opaque import Opaque
 from llm_canary.routing.table import Path
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Wire(Protocol):
     """How requests reach one upstream."""
 
     path: Path
+    api_key: Opaque | None  # what is sent with each request, and never passed on
 
     def use(self, connections: Connections) -> None:
         """Get ready inside the running loop; `connections` are those of all relaying wires."""

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Engine
 
 from llm_canary.clock import Clock, SystemClock, utc
 from llm_canary.config.load import LoadedConfig
+from llm_canary.opaque import Opaque
 from llm_canary.routing.table import (
     FeedbackRules,
     Price,
@@ -48,7 +49,7 @@ class Effective(msgspec.Struct, frozen=True):
 
 
 def build_table(
-    config: LoadedConfig, effective: Effective, prices: Prices, *, unit_secret: str, version: int
+    config: LoadedConfig, effective: Effective, prices: Prices, *, unit_secret: Opaque, version: int
 ) -> RoutingTable:
     """Return the table of the file and the effective state; SQL wins where they differ."""
     by_route = {record.route: record for record in effective.active}
@@ -157,19 +158,19 @@ class Publisher:
             self._on_publish(table)
             return True
 
-    def _unit_secret(self, known: RoutingTable | None) -> str:
+    def _unit_secret(self, known: RoutingTable | None) -> Opaque:
         if self._last is not None and self._last.unit_secret:
             return self._last.unit_secret
         # A table from before the database was made keeps its secret: units keep their hashes.
-        seed = known.unit_secret if known and known.unit_secret else secrets.token_hex(32)
+        seed = known.unit_secret if known and known.unit_secret else secrets.token_bytes(32)
         with write_session(self._engine) as session:
-            return get_or_set(session, UNIT_SECRET, seed)
+            return Opaque.fromhex(get_or_set(session, UNIT_SECRET, seed.hex()))
 
-    def _key_secret(self) -> str:
+    def _key_secret(self) -> Opaque:
         if self._last is not None:
             return self._last.stored.secret
         with write_session(self._engine) as session:
-            return get_or_set(session, KEY_SECRET, secrets.token_hex(32))
+            return Opaque.fromhex(get_or_set(session, KEY_SECRET, secrets.token_hex(32)))
 
     def _on_disk(self) -> RoutingTable | None:
         try:

@@ -15,6 +15,7 @@ import msgspec
 
 from llm_canary.addresses import Network
 from llm_canary.auth import AccessRole
+from llm_canary.opaque import Opaque
 from llm_canary.privacy.kinds import Kind
 from llm_canary.routing.limits import Limits
 
@@ -193,7 +194,7 @@ class StoredKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is known of the database's keys without the database."""
 
     keys: tuple[StoredKey, ...] = ()
-    secret: str = ""  # hex
+    secret: Opaque = Opaque()
     any_made: bool = False  # then nobody comes without a key, also when all have ended
 
 
@@ -214,7 +215,7 @@ class RoutingTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     upstreams: dict[str, Upstream]
     keys: tuple[KeyRef, ...] = ()
     stored: StoredKeys = StoredKeys()
-    unit_secret: str = ""  # hex; keys the hash under which units are stored
+    unit_secret: Opaque = Opaque()  # keys the hash under which units are stored
     default_upstream: str | None = None
     max_body_bytes: int = 10_000_000
     feedback: FeedbackRules = FeedbackRules()
@@ -228,9 +229,22 @@ class RoutingTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def encode(table: RoutingTable) -> bytes:
     """Return the table as JSON."""
-    return msgspec.json.encode(table)
+    return msgspec.json.encode(table, enc_hook=_written)
 
 
 def decode(data: bytes) -> RoutingTable:
     """Return the table of `data`; raise msgspec.ValidationError when it is not one."""
-    return msgspec.json.decode(data, type=RoutingTable)
+    return msgspec.json.decode(data, type=RoutingTable, dec_hook=_read)
+
+
+def _written(value: object) -> str:
+    """Return the installation's secrets in hex: the file is readable by its owner only."""
+    if isinstance(value, Opaque):
+        return value.hex()
+    raise NotImplementedError(f"{type(value).__name__} has no form in JSON")
+
+
+def _read(kind: type, value: str) -> Opaque:
+    if kind is not Opaque:
+        raise NotImplementedError(f"{kind.__name__} has no form in JSON")
+    return Opaque.fromhex(value)

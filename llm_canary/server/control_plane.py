@@ -72,7 +72,7 @@ class ControlPlane:
         self._config = load(settings.config)
         self._config_problem: str | None = None
         self._watcher = ConfigWatcher(settings.config, self._config)
-        self._engine = make_engine(settings.database_url)
+        self._engine = make_engine(settings.database_url.get_secret_value())
         self._schema_ready = False
         self._schema_lock = threading.Lock()
         self._service = RolloutService(

@@ -104,7 +104,8 @@ def _refuse_keyless(host: str) -> None:
     if os.environ.get(_ONLY) == "gateway":
         return  # the gateway itself refuses foreign hosts while its table has no key
     settings = Settings()
-    if not load(settings.config).keys and not _has_stored_keys(settings.database_url):
+    url = settings.database_url.get_secret_value()
+    if not load(settings.config).keys and not _has_stored_keys(url):
         raise ConfigError(
             f"--host {host} would serve the network without any API key: make one by "
             f"`llm-canary keys create`, add `keys:` to {settings.config}, or listen on 127.0.0.1"

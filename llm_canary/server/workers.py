@@ -75,7 +75,7 @@ def run_workers() -> None:
     settings, clock = Settings(), SystemClock()
     current = [load(settings.config)]
     watcher = ConfigWatcher(settings.config, current[0])
-    engine = make_engine(settings.database_url)
+    engine = make_engine(settings.database_url.get_secret_value())
     if engine.dialect.name == "sqlite":
         upgrade(engine)
     check(engine)

@@ -63,10 +63,24 @@ def _parse(url: str) -> URL:
             )
         return parsed.set(drivername="sqlite")
     if backend in {"postgresql", "postgres"}:
-        return parsed.set(drivername="postgresql+psycopg")
+        return _without_shown_secrets(parsed).set(drivername="postgresql+psycopg")
     raise StorageError(
         f"database kind {backend!r} is not supported; use sqlite:///FILE or postgresql://..."
     )
+
+
+def _without_shown_secrets(url: URL) -> URL:
+    """Return the URL with the password in its own place: SQLAlchemy shows a query as it is."""
+    hidden = {name for name in url.query if "password" in name}
+    if not hidden:
+        return url
+    password = url.query.get("password", url.password)
+    if hidden != {"password"} or isinstance(password, tuple):
+        raise StorageError(
+            f"the database URL has {', '.join(sorted(hidden))} in its query, which messages would "
+            "show; write USER:PASSWORD@HOST, and other passwords into a service file of libpq"
+        )
+    return url.difference_update_query(["password"]).set(password=password)
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - as SQLAlchemy calls it

@@ -9,6 +9,7 @@ import uvicorn
 
 from llm_canary.gateway.app import GatewayApp
 from llm_canary.gateway.state import GatewayState
+from llm_canary.opaque import Opaque
 from llm_canary.routing.table import (
     Price,
     Route,
@@ -69,7 +70,7 @@ def make_table(base_url, *, route=None, upstream=None, **fields):
         version=1,
         routes={made.name: made},
         upstreams={"up": up},
-        unit_secret="ab" * 32,
+        unit_secret=Opaque(b"\xab" * 32),
         **fields,
     )
 

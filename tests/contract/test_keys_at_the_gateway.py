@@ -8,10 +8,11 @@ from raw_client import call, chat
 from test_stored_answers import ask, provide
 
 from llm_canary.auth import AccessRole, key_hash
+from llm_canary.opaque import Opaque
 from llm_canary.routing.table import KeyRef, StoredKey, StoredKeys
 from llm_canary.telemetry.events import KeyUseEvent
 
-SECRET = "5a" * 32
+SECRET = Opaque(b"\x5a" * 32)
 HI = [{"role": "user", "content": "Hi"}]
 
 
@@ -20,7 +21,7 @@ def text_of(name):
 
 
 def stored(name, **fields):
-    hashed = key_hash(bytes.fromhex(SECRET), text_of(name))
+    hashed = key_hash(SECRET, text_of(name))
     return StoredKey(**{"id": name, "name": name, "hash": hashed, "role": AccessRole.APP} | fields)
 
 

@@ -160,7 +160,7 @@ import asyncio
 async def run(kind):
     state = GatewayState(None)
     up = Upstream(name="up", kind=kind, provider="anthropic", base_url="http://127.0.0.1:9/v1")
-    state.swap(RoutingTable(config_hash="h", version=1, routes={}, upstreams={"up": up}, unit_secret="ab" * 32))
+    state.swap(RoutingTable(config_hash="h", version=1, routes={}, upstreams={"up": up}, unit_secret=Opaque(b"\xab" * 32)))
     await state.start()
     await asyncio.sleep(0.3)
     print("litellm" in sys.modules)

@@ -9,6 +9,7 @@ from llm_canary.access.gate import Gate
 from llm_canary.api.app import create_api
 from llm_canary.auth import AccessRole
 from llm_canary.clock import ManualClock, utc
+from llm_canary.opaque import Opaque
 from llm_canary.routing.table import KeyRef, StoredKeys
 from llm_canary.storage.engine import read_session, write_session
 from llm_canary.storage.repositories.access import audit
@@ -36,7 +37,7 @@ def api(engine: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> 
 
     def stored() -> StoredKeys:
         with write_session(engine) as session:
-            secret = get_or_set(session, KEY_SECRET, "00" * 32)
+            secret = Opaque.fromhex(get_or_set(session, KEY_SECRET, "00" * 32))
             return stored_keys(session, ended_since=utc(0.0), secret=secret)
 
     gate = Gate(engine, clock, lambda: of_file, stored)
@@ -71,6 +72,33 @@ def test_a_key_lives_from_create_to_revoke(
     assert [each.action for each in acts] == ["key.revoke", "key.rotate", "key.create"]
     assert {(each.actor, each.via) for each in acts} == {("boss", "api")}
     assert made["key"] not in str(acts)
+
+
+def test_limits_are_the_keys_and_a_rotated_one_has_them_too(api: AsgiClient) -> None:
+    limits = {"requests_per_minute": 600, "budget_usd_per_day": 25}
+
+    made = api.post(KEYS, json={"name": "bot", "limits": limits}, **by("adm1n")).json()
+    api.post(f"{KEYS}/bot/rotate", json={}, **by("adm1n"))
+
+    assert made["view"]["limits"] == {
+        "requests_per_minute": 600,
+        "budget_nanousd_per_day": 25_000_000_000,
+    }
+    listed = api.get(KEYS, **by("adm1n")).json()
+    assert [each["limits"] for each in listed] == [made["view"]["limits"]] * 2
+
+
+def test_a_limit_that_cannot_be_is_refused_with_its_name_and_value(api: AsgiClient) -> None:
+    limits = {"tokens_per_minute": 0, "budget_usd_per_day": -2.5}
+
+    refused = api.post(KEYS, json={"name": "bot", "limits": limits}, **by("adm1n"))
+
+    assert refused.status_code == 422
+    assert refused.json()["error"]["message"] == (
+        "limits.tokens_per_minute: Input should be greater than or equal to 1, not 0; "
+        "limits.budget_usd_per_day: Input should be greater than 0, not -2.5"
+    )
+    assert api.get(KEYS, **by("adm1n")).json() == []
 
 
 def test_only_admins_come_near_keys_and_stored_ones_may_be_admins(api: AsgiClient) -> None:

@@ -15,6 +15,7 @@ from llm_canary.judging.judgement import Judgement, Pair, Spent, Status
 from llm_canary.judging.models import ChatJudge, DecisionJudge, judge_version
 from llm_canary.judging.pairwise import compare
 from llm_canary.judging.panel import Panel
+from llm_canary.opaque import Opaque
 from llm_canary.providers import model_calls
 from llm_canary.providers.litellm_bridge import litellm_library
 from llm_canary.rubric.grades import Grade, NotGraded, Why
@@ -50,7 +51,7 @@ def no_waiting(monkeypatch):
 
 def chat(server, model: str, rubric=RUBRIC, **more) -> ChatJudge:
     fields = {"backend": "chat", "model": f"openai/{model}", "api_base": f"{server.url}/v1"}
-    return ChatJudge(JudgeEntry.model_validate(fields | more), rubric, "sk-test")
+    return ChatJudge(JudgeEntry.model_validate(fields | more), rubric, Opaque(b"sk-test"))
 
 
 def grade(judge, sample=GOOD, rubric=RUBRIC) -> Judgement:
@@ -115,7 +116,7 @@ def test_a_judge_that_hangs_times_out(server):
 
 def test_a_judge_that_cannot_be_reached(server):
     entry = {"backend": "chat", "model": "openai/x", "api_base": "http://127.0.0.1:9/v1"}
-    judge = ChatJudge(JudgeEntry.model_validate(entry), RUBRIC, "sk-test")
+    judge = ChatJudge(JudgeEntry.model_validate(entry), RUBRIC, Opaque(b"sk-test"))
 
     assert grade(judge).status is Status.PROVIDER_ERROR
 
@@ -149,7 +150,7 @@ def test_the_form_is_asked_for_as_the_rubric_says(server):
 def test_a_decision_model_gives_grades_with_confidence_and_cost(server, model, api, cost):
     base = server.url if api == "systemone" else f"{server.url}/v1"
     entry = {"backend": "decision", "model": model, "api": api, "api_base": base}
-    judge = DecisionJudge(JudgeEntry.model_validate(entry), RUBRIC, "sk-test")
+    judge = DecisionJudge(JudgeEntry.model_validate(entry), RUBRIC, Opaque(b"sk-test"))
 
     good, poor = grade(judge), grade(judge, POOR)
 
@@ -184,7 +185,7 @@ class TestPairs:
 
     def test_a_decision_model_compares(self, server):
         entry = {"backend": "decision", "model": "typesafe/jev-1.14.0", "api_base": server.url}
-        judge = DecisionJudge(JudgeEntry.model_validate(entry), RUBRIC, "sk-test")
+        judge = DecisionJudge(JudgeEntry.model_validate(entry), RUBRIC, Opaque(b"sk-test"))
 
         found = self.run(judge)
 
@@ -265,7 +266,7 @@ judges:
   escalate: {backend: chat, model: openai/honest, when: {confidence_below: 0.7, max_share: 1.0}}
 """)
         entry = {"backend": "decision", "model": "typesafe/jev-1.14.0", "api_base": server.url}
-        first = DecisionJudge(JudgeEntry.model_validate(entry), rubric, "sk-test")
+        first = DecisionJudge(JudgeEntry.model_validate(entry), rubric, Opaque(b"sk-test"))
         grader = Grader(rubric, first, escalate=chat(server, "honest", rubric))
 
         sure = self.one(grader)
@@ -277,7 +278,7 @@ judges:
 
     def test_the_cost_cap_holds(self, server):
         entry = {"backend": "decision", "model": "typesafe/jev-1.14.0", "api_base": server.url}
-        judge = DecisionJudge(JudgeEntry.model_validate(entry), RUBRIC, "sk-test")
+        judge = DecisionJudge(JudgeEntry.model_validate(entry), RUBRIC, Opaque(b"sk-test"))
         cap = CostCap(100_000)  # 5.8 calls
         grader = Grader(RUBRIC, judge, cap=cap)
 

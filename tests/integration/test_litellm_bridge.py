@@ -17,6 +17,7 @@ from aiohttp import web
 from llm_canary.errors import InvalidRequest, UpstreamTimeout, UpstreamUnavailable
 from llm_canary.gateway.dialects.chat import MARKS
 from llm_canary.gateway.sse import Tap
+from llm_canary.opaque import Opaque
 from llm_canary.providers import litellm_bridge
 from llm_canary.providers.litellm_bridge import LiteLlmWire
 from llm_canary.providers.wire import Answer, AnswerCut, Outbound, Wire
@@ -157,7 +158,7 @@ def play(script: Script, **changes: Any) -> Any:
         fields = {"base_url": server.base_url, **changes}
         upstream = Upstream(name="claude", kind="litellm", provider="anthropic", **fields)
         try:
-            return await script(server, LiteLlmWire(upstream, KEY))
+            return await script(server, LiteLlmWire(upstream, Opaque(KEY.encode())))
         finally:
             await close_clients()
             await runner.cleanup()

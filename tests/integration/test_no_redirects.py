@@ -11,6 +11,7 @@ from aiohttp import web
 from llm_canary.addresses import Network
 from llm_canary.checks.candidate import Endpoint
 from llm_canary.errors import RequestError
+from llm_canary.opaque import Opaque
 from llm_canary.providers.litellm_bridge import LiteLlmWire
 from llm_canary.providers.model_calls import Target, complete
 from llm_canary.providers.wire import Outbound
@@ -69,7 +70,7 @@ def play(script):
 def test_a_translated_upstream(provider, stream):
     async def script(server):
         upstream = Upstream("up", "litellm", server.url, provider=provider)
-        wire = LiteLlmWire(upstream, "key")
+        wire = LiteLlmWire(upstream, Opaque(b"key"))
         body = BODY % (b',"stream":true' if stream else b"")
         with suppress(RequestError):
             await wire.send(Outbound("/chat/completions", body, (), "m", stream))
@@ -82,7 +83,7 @@ def test_a_translated_upstream(provider, stream):
 
 def test_a_judge():
     async def script(server):
-        target = Target("openai/m", server.url, "key", 5.0)
+        target = Target("openai/m", server.url, Opaque(b"key"), 5.0)
         reply = await complete(target, [{"role": "user", "content": "Hi"}])
         assert reply.failure == "provider_error"
 
@@ -107,7 +108,7 @@ def test_a_candidate_of_a_check():
 
 def test_a_judge_at_a_name_of_this_machine_is_not_asked(monkeypatch):
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: [(2, 1, 6, "", ("127.0.0.1", 80))])
-    target = Target("openai/m", "http://models.example/v1", "key", 5.0, Network.PUBLIC)
+    target = Target("openai/m", "http://models.example/v1", Opaque(b"key"), 5.0, Network.PUBLIC)
     reply = asyncio.run(complete(target, []))
 
     assert (reply.failure, reply.calls) == ("provider_error", 0)
@@ -119,4 +120,4 @@ def test_a_translated_upstream_at_such_a_name_is_not_asked(monkeypatch):
     upstream = Upstream("up", "litellm", "http://models.example", provider="anthropic")
     outbound = Outbound("/chat/completions", BODY % b"", (), "m")
     with pytest.raises(RequestError, match="network: private"):
-        asyncio.run(LiteLlmWire(upstream, "key").send(outbound))
+        asyncio.run(LiteLlmWire(upstream, Opaque(b"key")).send(outbound))

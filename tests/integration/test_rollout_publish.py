@@ -7,6 +7,7 @@ import stat
 import msgspec
 import pytest
 
+from llm_canary.opaque import Opaque
 from llm_canary.rollout.publish import Effective, Publisher, build_table, write_private
 from llm_canary.routing.table import Price, decode
 from tests.support.rollout_world import QUICK, World
@@ -45,7 +46,7 @@ def test_two_publishers_key_units_alike(world, tmp_path):
     other = Publisher(world.engine, lambda: world.config, tmp_path / "elsewhere")
     other.publish()
 
-    assert other.table.unit_secret == world.publisher.table.unit_secret != ""
+    assert other.table.unit_secret == world.publisher.table.unit_secret != b""
 
 
 def test_the_price_list_is_asked_only_for_what_the_upstream_does_not_price(world):
@@ -55,13 +56,13 @@ def test_the_price_list_is_asked_only_for_what_the_upstream_does_not_price(world
         asked.append((model, provider))
         return LISTED
 
-    table = build_table(world.config, Effective((), {}), prices, unit_secret="", version=0)
+    table = build_table(world.config, Effective((), {}), prices, unit_secret=Opaque(), version=0)
     assert (asked, table.routes["bot"].control.price) == ([("good", None)], LISTED)
 
     own = Price(input=9.0, output=9.0)
     upstream = msgspec.structs.replace(world.config.upstreams["sim"], price=own)
     world.config.upstreams["sim"] = upstream
-    table = build_table(world.config, Effective((), {}), prices, unit_secret="", version=0)
+    table = build_table(world.config, Effective((), {}), prices, unit_secret=Opaque(), version=0)
 
     assert (asked, table.routes["bot"].control.price) == ([("good", None)], own)
 

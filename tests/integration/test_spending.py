@@ -11,6 +11,7 @@ from sqlalchemy.engine import Engine
 from llm_canary.access.keys import ApiKeys, KeyWish
 from llm_canary.clock import utc
 from llm_canary.ids import uuid7
+from llm_canary.opaque import Opaque
 from llm_canary.rollout.spending import SpendingPublisher
 from llm_canary.routing.limits import Limits, Spending
 from llm_canary.storage import spending
@@ -100,5 +101,5 @@ def test_the_limits_of_a_key_reach_the_table_and_the_key_that_replaces_it(engine
     keys.rotate("app", overlap_s=60.0, by="ann")
 
     with read_session(engine) as session:
-        stored = stored_keys(session, ended_since=utc(NOON_S), secret="")
+        stored = stored_keys(session, ended_since=utc(NOON_S), secret=Opaque())
     assert [each.limits for each in stored.keys] == [limits, limits]

@@ -22,6 +22,7 @@ from llm_canary.access.keys import ApiKeys
 from llm_canary.api.services import ApiServices
 from llm_canary.auth import AccessRole
 from llm_canary.clock import Clock, ManualClock, utc
+from llm_canary.opaque import Opaque
 from llm_canary.pages.app import add_pages
 from llm_canary.pages.services import PageServices
 from llm_canary.pages.visit import COOKIE
@@ -31,12 +32,14 @@ from llm_canary.storage import migrate
 from llm_canary.storage.engine import make_engine, write_session
 from llm_canary.storage.repositories.installation import KEY_SECRET, get_or_set
 from llm_canary.storage.repositories.keys import stored_keys
+from tests.support import leaks
 from tests.support.asgi import AsgiClient
 from tests.support.rollout_reader import ViewReader
 from tests.support.served import served
 
 QUICK_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 PASSWORD = "correct horse battery"
+leaks.GIVEN.add(PASSWORD)
 
 
 def api_services(engine: Engine | None, clock: Clock, **changes: Any) -> ApiServices:
@@ -122,7 +125,7 @@ class Web:
 
     def _stored_keys(self) -> StoredKeys:
         with write_session(self.engine) as session:
-            secret = get_or_set(session, KEY_SECRET, "00" * 32)
+            secret = Opaque.fromhex(get_or_set(session, KEY_SECRET, "00" * 32))
             return stored_keys(session, ended_since=utc(0.0), secret=secret)
 
     def _cookies(self) -> dict[str, str]:

@@ -13,9 +13,11 @@ from aiohttp import web
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
+from tests.support import leaks
 from tests.support.loopback import LoopbackServer
 
 CLIENT_ID, CLIENT_SECRET = "llm-canary", "pr0vider-s3cret/+"
+leaks.GIVEN.add(CLIENT_SECRET)
 
 
 class SimulatedOidcProvider(LoopbackServer):

@@ -13,6 +13,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from tests.support import leaks
+
 
 @contextmanager
 def server() -> Iterator[str]:
@@ -36,5 +38,8 @@ def database(server_uri: str, template: str = "template1") -> Iterator[str]:
     name = f"test_{uuid4().hex}"
     with psycopg.connect(server_uri, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        yield server_uri.replace("/postgres?", f"/{name}?")
+        url = server_uri.replace("/postgres?", f"/{name}?")
+        yield url
+        found = list(leaks.in_database(url))
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    assert found == [], "secrets stand in a server's database"

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import httpx
 
+from tests.support import leaks
+
 
 def free_port() -> int:
     """Return a port that was free a moment ago."""
@@ -43,6 +45,7 @@ class RunningServer:
         self._ready = ready
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
+        leaks.remember(environment, self.database_url)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -116,11 +119,12 @@ class RunningServer:
         if self._process is not None and self._process.poll() is None:
             self.stop()
 
-    def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def cli(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "llm_canary", *arguments],
             cwd=self.directory,
             env=self.environment,
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=60,

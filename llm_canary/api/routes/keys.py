@@ -13,6 +13,8 @@ from llm_canary.api.deps import Admin, Services, require_database
 from llm_canary.api.openapi import answer
 from llm_canary.auth import AccessRole
 from llm_canary.clock import utc
+from llm_canary.config.limit_entries import UseEntry, limits_of
+from llm_canary.routing.limits import Limits
 from llm_canary.storage.repositories.keys import KeyRecord
 
 router = APIRouter(prefix="/keys", tags=["keys"], dependencies=[Depends(require_database)])
@@ -37,6 +39,9 @@ class CreateKeyRequest(_Body):
     expires_in_days: float | None = Field(
         default=None, gt=0, le=_MAX_LIFE_DAYS, description="Absent: it never expires."
     )
+    limits: UseEntry | None = Field(
+        default=None, description="What may be used with it; absent: as much as one likes."
+    )
 
 
 class RotateKeyRequest(_Body):
@@ -54,6 +59,7 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     role: str
     routes: tuple[str, ...] | None  # None: every route
     may_pin: bool
+    limits: Limits | None  # None: nothing is limited; money in nano-dollars
     state: str  # serves, expired, revoked
     created_s: float
     created_by: str
@@ -89,7 +95,7 @@ def list_keys(services: Services, _: Admin) -> Response:
 def create_key(body: CreateKeyRequest, services: Services, caller: Admin) -> Response:
     """Make a key and return its text, which is kept nowhere; gateways know it within seconds."""
     lives_s = None if body.expires_in_days is None else body.expires_in_days * 86_400.0
-    wish = KeyWish(body.name, body.role, body.routes, body.may_pin, lives_s)
+    wish = KeyWish(body.name, body.role, body.routes, body.may_pin, lives_s, limits_of(body.limits))
     made = services.keys.create(wish, by=caller.name)
     services.audit.note(caller, "key.create", made.record.name, facts_of(made.record))
     return _new(made, services.clock.now_s())
@@ -130,6 +136,7 @@ def _view(record: KeyRecord, now_s: float) -> KeyView:
         role=record.role,
         routes=record.routes,
         may_pin=record.may_pin,
+        limits=None if record.limits is None else msgspec.convert(record.limits, Limits),
         state=record.state_at(utc(now_s)),
         created_s=record.created_at.timestamp(),
         created_by=record.created_by,

@@ -13,6 +13,7 @@ from sqlmodel import Session, col
 
 from llm_canary.auth import AccessRole
 from llm_canary.clock import utc
+from llm_canary.opaque import Opaque
 from llm_canary.routing.limits import Limits
 from llm_canary.routing.table import StoredKey, StoredKeys
 from llm_canary.storage.models.access import ApiKey
@@ -70,7 +71,7 @@ def any_key(session: Session) -> bool:
     return session.execute(select(col(ApiKey.id)).limit(1)).first() is not None
 
 
-def stored_keys(session: Session, *, ended_since: datetime, secret: str) -> StoredKeys:
+def stored_keys(session: Session, *, ended_since: datetime, secret: Opaque) -> StoredKeys:
     """Return what the routing table carries: keys that serve, or have not ended before then."""
     query = select(ApiKey).where(
         or_(col(ApiKey.revoked_at).is_(None), col(ApiKey.revoked_at) >= ended_since),

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from llm_canary.cli import main
 from llm_canary.config.load import load
 from llm_canary.config.starter import starter_files
+from llm_canary.opaque import Opaque
 from llm_canary.rollout.publish import Effective, build_table
 from llm_canary.routing.table import Split, encode
 
@@ -34,7 +35,11 @@ def published(project):
     """The table of a gateway where everybody of Austria is to get the canary."""
     config = load(project / "canary.yaml")
     table = build_table(
-        config, Effective((), {}), lambda _model, _provider: None, unit_secret="ab" * 32, version=7
+        config,
+        Effective((), {}),
+        lambda _model, _provider: None,
+        unit_secret=Opaque(b"\xab" * 32),
+        version=7,
     )
     route = table.routes["assistant"]
     split = Split(

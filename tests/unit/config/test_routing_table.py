@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from llm_canary.config.rollout_spec import RolloutSpec
+from llm_canary.opaque import Opaque
 from llm_canary.rollout.publish import Effective, build_table
 from llm_canary.routing.table import OnDisconnect, PromptVariable, decode, encode
 from llm_canary.storage.repositories.rollouts import RolloutRecord, State
@@ -41,7 +42,7 @@ def table_of(config, name="next"):
     return decode(
         encode(
             build_table(
-                config, effective, lambda _model, _provider: None, unit_secret="", version=1
+                config, effective, lambda _model, _provider: None, unit_secret=Opaque(), version=1
             )
         )
     )

@@ -14,13 +14,13 @@ from llm_canary.errors import ConfigError
 def test_a_variable(monkeypatch):
     monkeypatch.setenv("TOKEN", "sk-1")
 
-    assert resolve("${TOKEN}") == "sk-1"
+    assert resolve("${TOKEN}") == b"sk-1"
 
 
 def test_a_file_without_its_last_line_break(tmp_path):
     (tmp_path / "key").write_text("sk-1\n")
 
-    assert resolve(f"file:{tmp_path}/key") == "sk-1"
+    assert resolve(f"file:{tmp_path}/key") == b"sk-1"
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def test_the_defaults():
     settings = Settings()
 
     assert settings.config == Path("canary.yaml")
-    assert settings.database_url == "sqlite:///./llm_canary.db"
+    assert settings.database_url.get_secret_value() == "sqlite:///./llm_canary.db"
     assert settings.data_dir == Path(".llm_canary")
     assert settings.url == "http://127.0.0.1:8484"
     assert settings.api_key is None

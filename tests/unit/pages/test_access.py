@@ -18,6 +18,8 @@ from tests.support.control import PASSWORD, Web
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
+NEW = {"act": "create", "name": "limited", "role": "app", "lives": "never"}
+
 
 @pytest.fixture
 def site(tmp_path):
@@ -131,6 +133,27 @@ def test_a_key_is_shown_once_and_opens_what_it_says(site):
     assert text not in site.get("/access/audit").text
 
 
+def test_limits_of_the_form_are_the_keys_and_stand_in_its_row(site):
+    limits = {
+        "requests_per_minute": " 600 ",
+        "tokens_per_minute": "",
+        "concurrent_streams": "20",
+        "budget_usd_per_day": "0.5",
+    }
+
+    send(site, "/access/keys", **NEW, **limits)
+
+    (kept,) = site.site.services.keys.all()
+    assert kept.limits == {
+        "requests_per_minute": 600,
+        "concurrent_streams": 20,
+        "budget_nanousd_per_day": 500_000_000,
+    }
+    page = site.get("/access/keys").text
+    assert "600 requests/min<br>20 at once<br>$0.5/day" in page
+    assert "requests_per_minute: 600" in site.get("/access/audit").text
+
+
 def test_with_htmx_the_panel_comes_alone_and_problems_go_to_their_place(site):
     csrf = site.csrf("/access/keys")
     form = {"act": "create", "name": "ops", "role": "operator", "lives": "never"}
@@ -188,6 +211,15 @@ def test_a_session_by_a_stored_key_ends_with_it(site):
             400,
             "sees every rollout",
         ),
+        (
+            NEW | {"requests_per_minute": "0"},
+            400,
+            "`requests_per_minute` is &#39;0&#39;; input should be greater than or equal to 1",
+        ),
+        (NEW | {"tokens_per_minute": "1.5"}, 400, "`tokens_per_minute` is &#39;1.5&#39;"),
+        (NEW | {"concurrent_streams": "many"}, 400, "`concurrent_streams` is &#39;many&#39;"),
+        (NEW | {"budget_usd_per_day": "nan"}, 400, "`budget_usd_per_day` is &#39;nan&#39;"),
+        (NEW | {"budget_usd_per_day": "1000001"}, 400, "less than or equal to 1000000"),
         ({"act": "rotate", "name": "nobody", "overlap": "none"}, 404, "no key that serves"),
         ({"act": "revoke", "name": "x\x00"}, 400, "show nothing"),
     ],

@@ -6,6 +6,7 @@ import gzip
 import pytest
 
 from llm_canary.errors import InvalidRequest, UpstreamUnavailable
+from llm_canary.opaque import Opaque
 from llm_canary.providers.connections import Connections
 from llm_canary.providers.openai_wire import OpenAiWire
 from llm_canary.providers.wire import AnswerCut, Outbound
@@ -85,7 +86,10 @@ def sent(*outbounds, reply=None, kind="openai", base="/v1", api_key=KEY, **field
     async def run():
         async with Server(reply or answer()) as server:
             up = Upstream(name="up", kind=kind, base_url=f"http://{server.address}{base}", **fields)
-            wire, connections = OpenAiWire(up, api_key), Connections()
+            wire, connections = (
+                OpenAiWire(up, None if api_key is None else Opaque(api_key.encode())),
+                Connections(),
+            )
             wire.use(connections)
             try:
                 for outbound in outbounds:
@@ -234,7 +238,7 @@ def test_a_key_that_no_header_can_hold_is_refused_without_showing_it(key):
     up = Upstream(name="up", kind="openai", base_url="http://127.0.0.1:9/v1")
 
     with pytest.raises(ValueError, match="api_key has") as refused:
-        OpenAiWire(up, key)
+        OpenAiWire(up, Opaque(key.encode()))
     assert key not in str(refused.value)
 
 
