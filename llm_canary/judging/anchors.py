@@ -25,8 +25,8 @@ async def anchor_verdicts(
     async def ask(item: Labelled) -> None:
         if item.responses is not None:
             compared = await compare(judge, Pair(item.sample, *item.responses))
-            if compared.verdict is not None:
-                verdicts[item.sample.id] = compared.verdict
+            if compared.best_known is not None:
+                verdicts[item.sample.id] = compared.best_known
         else:
             result = await grader.grade(item.sample)
             models.update(each.reported_model for each in result.judgements if each.reported_model)

@@ -63,6 +63,11 @@ def compare(first: Anchors, now: Anchors, *, right: Mapping[str, str]) -> Look:
         )
     look = first.looks + 1
     common = first.verdicts.keys() & now.verdicts.keys()
+    if not common:
+        raise ConfigError(
+            f"nothing can be compared: of the {len(first.verdicts)} anchors with a verdict at the "
+            f"first look none has one now ({len(now.verdicts)} have); see whether the judge answers"
+        )
     changed = [name for name in common if first.verdicts[name] != now.verdicts[name]]
     lost = sum(first.verdicts[name] == right[name] for name in changed)
     won = sum(now.verdicts[name] == right[name] for name in changed)

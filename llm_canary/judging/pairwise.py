@@ -15,6 +15,12 @@ class Compared(NamedTuple):
     is_consistent: bool | None  # the same verdict in both orders
     both: tuple[Preference, Preference]  # AB, BA
 
+    @property
+    def best_known(self) -> Preferred | None:
+        """The verdict, or that of the first order where the second was never recorded."""
+        is_one_order = self.both[1].status is Status.MISSING
+        return self.both[0].verdict if is_one_order else self.verdict
+
 
 async def compare(judge: Judge, pair: Pair) -> Compared:
     """Return the reconciled verdict of one judge."""

@@ -59,10 +59,7 @@ async def probe_pairs(
         assert item.responses is not None  # noqa: S101 - the set is of pairs
         compared = await compare(judge, Pair(item.sample, *item.responses))
         first.extend(won for each in compared.both if (won := first_shown_won(each)) is not None)
-        verdict = compared.verdict
-        if verdict is None and compared.both[0].verdict is not None:
-            verdict = compared.both[0].verdict  # recorded in one order only
-        found.append((item, verdict))
+        found.append((item, compared.best_known))
         note()
 
     async for _ in each_bounded(ask, labels.items, CONCURRENCY):

@@ -198,6 +198,12 @@ class TestDrift:
 
         assert compare(self.anchors(set()), now, right=self.RIGHT).drift is Drift.SYSTEM_CHANGE
 
+    def test_a_judge_that_gives_no_verdict_is_not_stable(self):
+        nothing = Anchors("labels", "judge", ("m-1",), {})
+        for first, now in ((self.anchors(set()), nothing), (nothing, nothing)):
+            with pytest.raises(ConfigError, match="nothing can be compared"):
+                compare(first, now, right=self.RIGHT)
+
     def test_other_anchors_are_refused(self):
         now = Anchors("others", "judge", ("m-1",), {})
         with pytest.raises(ConfigError, match="not those of the first look"):
