@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 MOST_BYTES = 150_000
+HEIGHT = "document.body.scrollHeight"
 TALLEST_PX = 2_400
 COLOURS = (256, 128, 64)
 # Shot in the dark and on a phone too: what people look at every day.
@@ -85,9 +86,12 @@ def shoot(
     with watched(browser, origin, cookie, viewport=viewport, scheme=scheme) as seen:
         seen.open(page.url)
         seen.tab.wait_for_timeout(500)
-        height = min(int(seen.tab.evaluate("document.documentElement.scrollHeight")), TALLEST_PX)
-        area = {"x": 0, "y": 0, "width": viewport["width"], "height": height}
-        shot = seen.tab.screenshot(full_page=True, clip=area)
+        # What is out of sight is laid out and drawn when it comes into sight, so all of it has to.
+        for _ in range(2):
+            height = min(int(seen.tab.evaluate(HEIGHT)), TALLEST_PX)
+            seen.tab.set_viewport_size({"width": viewport["width"], "height": height})
+            seen.tab.wait_for_timeout(800)
+        shot = seen.tab.screenshot()
     path = into / f"{page.slug}{suffix}.png"
     path.write_bytes(smaller(shot))
     print(f"{path.name}: {path.stat().st_size // 1000} kB")
