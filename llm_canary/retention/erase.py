@@ -196,6 +196,7 @@ def _last(repository: ErasingRepository, record: ErasureRecord) -> int:
             return 0
         case ErasureKind.BEFORE:
             before = utc(float(record.target))
+            repository.clear_imported(before)
             return repository.clear_comments(before, utc(record.requested_at.timestamp()))
 
 

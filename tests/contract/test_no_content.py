@@ -11,16 +11,19 @@ import socket
 import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from http.client import HTTPException
 from itertools import cycle, islice
 from typing import NamedTuple
 
 import httpx
+import psycopg
 import pytest
 from echo_upstream import WAYS, echo
 from raw_client import call
 from simulated_upstream import SimulatedUpstream
 
+from tests.support import postgresql
 from tests.support.server import RunningServer
 
 CONFIG = """
@@ -192,8 +195,15 @@ def drive(server, make, headers, prompts):
         return [each.result() for each in made]
 
 
+def connected(server):
+    if server.database_url.startswith("sqlite"):
+        file = f"file:{server.directory}/llm_canary.db?mode=ro"
+        return closing(sqlite3.connect(file, uri=True))
+    return closing(psycopg.connect(server.database_url))
+
+
 def rows(server, query):
-    with sqlite3.connect(f"file:{server.directory}/llm_canary.db?mode=ro", uri=True) as connection:
+    with connected(server) as connection:
         return connection.execute(query).fetchall()
 
 
@@ -212,11 +222,19 @@ def wait_until_stored(server):
 
 def tables(server):
     """Return every value of every table, by table and column."""
+    is_sqlite = server.database_url.startswith("sqlite")
+    names = (
+        "SELECT name FROM sqlite_master WHERE type = 'table'"
+        if is_sqlite
+        else "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+    )
     found = []
-    for (table,) in rows(server, "SELECT name FROM sqlite_master WHERE type = 'table'"):
-        columns = [row[1] for row in rows(server, f"PRAGMA table_info({table})")]
-        for row in rows(server, f'SELECT * FROM "{table}"'):
-            found += [(f"{table}.{c}", str(v)) for c, v in zip(columns, row, strict=True)]
+    with connected(server) as connection:
+        for (table,) in connection.execute(names).fetchall():
+            cursor = connection.execute(f'SELECT * FROM "{table}"')
+            columns = [column[0] for column in cursor.description]
+            for row in cursor:
+                found += [(f"{table}.{c}", str(v)) for c, v in zip(columns, row, strict=True)]
     return found
 
 
@@ -260,6 +278,12 @@ def strangers(sent):
 
 
 @pytest.fixture
+def postgresql_url():
+    with postgresql.server() as uri, postgresql.database(uri) as url:
+        yield url
+
+
+@pytest.fixture
 def upstream():
     simulated = SimulatedUpstream(echo).start()
     yield simulated
@@ -285,17 +309,21 @@ def check(server, sent):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_route_that_keeps_nothing_keeps_nothing(tmp_path, upstream):
+@pytest.mark.parametrize(("database", "prompts"), [("sqlite", PROMPTS), ("postgresql", 250)])
+def test_a_route_that_keeps_nothing_keeps_nothing(tmp_path, upstream, request, database, prompts):
+    url = request.getfixturevalue("postgresql_url") if database == "postgresql" else None
     config = CONFIG.format(base_url=upstream.base_url, content="store: none")
-    with RunningServer(tmp_path, config) as server:
-        sent = drive(server, marked, {}, PROMPTS)
+    server = RunningServer(tmp_path, config, database_url=url)
+    assert server.cli("db", "migrate").returncode == 0
+    with server:
+        sent = drive(server, marked, {}, prompts)
 
         stored = check(server, sent)
 
-        assert stored > 0.9 * PROMPTS
+        assert stored > 0.9 * prompts
         assert rows(server, "SELECT count(content_hash) FROM inference") == [(0,)]
         # The upstream did say it: what is searched for came through.
-        assert sum(each.private[0].encode() in each.body for each in sent) > 200
+        assert sum(each.private[0].encode() in each.body for each in sent) > prompts / 5
     needles = [needle for each in sent for needle in each.private]
     assert places(needles, files(server)) == []  # nor in what it wrote when it stopped
 

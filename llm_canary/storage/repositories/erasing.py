@@ -15,10 +15,25 @@ from sqlmodel import Session, col
 
 from llm_canary.storage.models.grading import GoldItem, Judgement, Review, ReviewSeat, Sample
 from llm_canary.storage.models.inferences import HAS_TEXT, Inference, Outcome, ScoreTask
+from llm_canary.storage.models.reviewing import (
+    Adjudication,
+    DatasetRow,
+    PairPreference,
+    PairSeat,
+    ReviewDraft,
+    ReviewFlag,
+    ReviewPair,
+    ReviewReveal,
+)
 from llm_canary.storage.models.scoring import UnitStat
+from llm_canary.storage.repositories.pairs import DROPPED
 from llm_canary.storage.repositories.reviews import ADJUDICATE, DONE, OPEN
 from llm_canary.telemetry.events import TargetKind
 
+_OF_SAMPLE = (
+    *(ReviewSeat, ReviewDraft, ReviewFlag, ReviewReveal, Review, Adjudication),
+    *(GoldItem, Judgement),
+)
 _NO_TEXT_POLICIES = ("none", "hash")
 
 
@@ -83,12 +98,10 @@ class ErasingRepository:
         )
         samples = self._samples(ids)
         self._clear_grades(samples)
-        self._run(
-            update(Review)
-            .where(col(Review.sample_id).in_(samples))
-            .values(comment=None, corrected_response=None)
-        )
-        self._run(update(GoldItem).where(col(GoldItem.sample_id).in_(samples)).values(rationale=""))
+        self._clear_reviews(samples)
+        # Rows of datasets are called by the request whose prompt and better answer they are.
+        self._run(delete(DatasetRow).where(col(DatasetRow.name).in_(ids)))
+        self._clear_preferences(_pairs_of(ids))
         # Nobody can review what is not there any more.
         self._run(
             delete(ReviewSeat).where(
@@ -113,6 +126,7 @@ class ErasingRepository:
             update(Outcome).where(self._about(ids)).values(idempotency_key=None, value_text=None)
         )
         self._run(delete(ScoreTask).where(col(ScoreTask.inference_id).in_(ids)))
+        self._run(update(Sample).where(col(Sample.inference_id).in_(ids)).values(stratum=""))
         self._run(
             update(Inference)
             .where(col(Inference.id).in_(ids))
@@ -143,8 +157,13 @@ class ErasingRepository:
     def delete_rows(self, ids: Sequence[str]) -> None:
         """Delete inferences with everything that was said about them."""
         samples = self._samples(ids)
-        for table in (ReviewSeat, Review, GoldItem, Judgement):
+        for table in _OF_SAMPLE:
             self._run(delete(table).where(table.sample_id.in_(samples)))  # type: ignore[attr-defined]
+        pairs = _pairs_of(ids)
+        self._run(delete(PairPreference).where(col(PairPreference.pair_id).in_(pairs)))
+        self._run(delete(PairSeat).where(col(PairSeat.pair_id).in_(pairs)))
+        self._run(delete(ReviewPair).where(col(ReviewPair.id).in_(pairs)))
+        self._run(delete(DatasetRow).where(col(DatasetRow.name).in_(ids)))
         self._run(delete(Sample).where(col(Sample.id).in_(samples)))
         self._run(delete(Outcome).where(self._about(ids)))
         self._run(delete(ScoreTask).where(col(ScoreTask.inference_id).in_(ids)))
@@ -168,9 +187,42 @@ class ErasingRepository:
             .values(comment=None)
         )
 
+    def clear_imported(self, before: datetime) -> None:
+        """Remove the texts of pairs that were imported from a file and are older."""
+        pairs = select(col(ReviewPair.id)).where(
+            col(ReviewPair.made_at) < before, col(ReviewPair.inference_a).is_(None)
+        )
+        self._clear_preferences(pairs)
+        self._run(
+            update(ReviewPair)
+            .where(col(ReviewPair.id).in_(pairs), col(ReviewPair.messages).is_not(None))
+            .values(messages=None, response_a=None, response_b=None)
+        )
+        self._run(
+            update(ReviewPair)
+            .where(col(ReviewPair.id).in_(pairs), col(ReviewPair.state) == OPEN)
+            .values(state=DROPPED)
+        )
+
     def _samples(self, ids: Sequence[str]) -> list[str]:
         query = select(col(Sample.id)).where(col(Sample.inference_id).in_(ids))
         return list(self.session.execute(query).scalars())
+
+    def _clear_reviews(self, samples: Sequence[str]) -> None:
+        """Leave of what people entered their labels; what is not submitted goes."""
+        self._run(
+            update(Review)
+            .where(col(Review.sample_id).in_(samples))
+            .values(comment=None, corrected_response=None)
+        )
+        self._run(delete(ReviewDraft).where(col(ReviewDraft.sample_id).in_(samples)))
+        self._run(update(GoldItem).where(col(GoldItem.sample_id).in_(samples)).values(rationale=""))
+        about = col(Adjudication.sample_id).in_(samples)
+        self._run(update(Adjudication).where(about).values(reason=""))
+
+    def _clear_preferences(self, pairs: Any) -> None:  # noqa: ANN401 - a query
+        about = col(PairPreference.pair_id).in_(pairs)
+        self._run(update(PairPreference).where(about).values(comment=None))
 
     def _clear_grades(self, samples: Sequence[str]) -> None:
         """Leave of each judgement its labels and points: reasons and quotes are texts."""
@@ -214,6 +266,11 @@ class ErasingRepository:
     def _run(self, statement: Any) -> int:  # noqa: ANN401 - any statement
         quiet = statement.execution_options(synchronize_session=False)
         return int(self.session.execute(quiet).rowcount)  # type: ignore[attr-defined]
+
+
+def _pairs_of(ids: Sequence[str]) -> Any:  # noqa: ANN401 - a query
+    is_of = or_(col(ReviewPair.inference_a).in_(ids), col(ReviewPair.inference_b).in_(ids))
+    return select(col(ReviewPair.id)).where(is_of)
 
 
 def _is_of(unit_hash: str) -> Any:  # noqa: ANN401 - a condition
