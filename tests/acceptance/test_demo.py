@@ -21,6 +21,8 @@ from aiohttp import web
 from tests.support.judge_server import JudgeServer, honest
 from tests.support.upstream import SimulatedUpstream
 
+# On one worker, so that what is told once is told once.
+pytestmark = pytest.mark.xdist_group("demo")
 ORDERS, SUPPORT, FACTS = "orders-v2", "support-v13", "facts-v2"
 
 
@@ -88,13 +90,22 @@ def verdicts(document: dict[str, Any], rollout: str) -> list[str]:
     return [each["verdict"] for each in document["decisions"] if each["rollout"] == rollout]
 
 
-@pytest.mark.slow
-def test_the_worse_canary_is_rolled_back_and_the_cheaper_one_promoted_without_a_person(
-    tmp_path: Path,
-) -> None:
+@pytest.fixture(scope="module")
+def told(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+    """The demonstration, told once for those that only look at it afterwards."""
     with FactsJudge() as judge:
         asked = ("--judge", "openai/honest", "--judge-url", f"{judge.url}/v1")
-        done, document = run(tmp_path, "--seed", "5", *asked, OPENAI_API_KEY="sk-local")
+        folder = tmp_path_factory.mktemp("demo")
+        return run(folder, "--seed", "5", *asked, OPENAI_API_KEY="sk-local")
+
+
+@pytest.mark.slow
+def test_the_worse_canary_is_rolled_back_and_the_cheaper_one_promoted_without_a_person(
+    told: tuple[subprocess.CompletedProcess[str], dict[str, Any]],
+) -> None:
+    done, document = told
 
     assert (done.returncode, document["ok"]) == (0, True), done.stderr
     assert {act["rollout"]: act["state"] for act in document["acts"]} == {
@@ -154,8 +165,10 @@ def test_a_judge_that_cannot_be_asked_is_refused_before_anything_starts(
 
 
 @pytest.mark.slow
-def test_everything_that_happened_is_in_the_database_afterwards(tmp_path: Path) -> None:
-    _, document = run(tmp_path)
+def test_everything_that_happened_is_in_the_database_afterwards(
+    told: tuple[subprocess.CompletedProcess[str], dict[str, Any]],
+) -> None:
+    _, document = told
 
     with closing(sqlite3.connect(document["database"])) as database:
         inferences, users = database.execute(
