@@ -86,7 +86,7 @@ def shoot(
     with watched(browser, origin, cookie, viewport=viewport, scheme=scheme) as seen:
         seen.open(page.url)
         seen.tab.wait_for_timeout(500)
-        # What is out of sight is laid out and drawn when it comes into sight, so all of it has to.
+        # A chart is drawn when it comes into sight, so all of them have to.
         for _ in range(2):
             height = min(int(seen.tab.evaluate(HEIGHT)), TALLEST_PX)
             seen.tab.set_viewport_size({"width": viewport["width"], "height": height})
