@@ -17,6 +17,7 @@ import uvicorn
 
 from llm_canary.gateway.app import GatewayApp
 from llm_canary.gateway.state import GatewayState
+from llm_canary.opaque import Opaque
 from llm_canary.routing.limits import Limits
 from llm_canary.routing.table import (
     ContentStore,
@@ -82,7 +83,7 @@ def table():
         version=1,
         routes={route.name: route},
         upstreams={"mock": Upstream(name="mock", kind="openai", base_url=UPSTREAM)},
-        unit_secret="00" * 32,
+        unit_secret=Opaque(bytes(32)),
     )
 
 

@@ -11,8 +11,21 @@ from llm_canary.api.schemas import ErrorBody
 
 _REF = "#/components/schemas/{name}"
 _JSON = "application/json"
+# By status and not as a default, so that an answer that nobody meant is not what the document says.
 ERRORS: dict[int | str, dict[str, Any]] = {
-    "default": {"model": ErrorBody, "description": "Any error"}
+    status: {"model": ErrorBody, "description": description}
+    for status, description in (
+        (400, "Impossible as it is asked"),
+        (401, "No key, or a wrong one"),
+        (403, "The key's role may not"),
+        (404, "There is no such thing"),
+        (405, "Another method"),
+        (409, "The present state forbids it"),
+        (413, "Too large a body"),
+        (422, "A body or parameter of another form"),
+        (500, "A fault of the server"),
+        (503, "The database cannot be used"),
+    )
 }
 
 
@@ -37,7 +50,6 @@ def describe(app: FastAPI, answers: dict[str, Any]) -> None:
         known.pop("ValidationError", None)
         for path in document["paths"].values():
             for operation in path.values():
-                operation["responses"].pop("422", None)
                 schema = by_operation[operation["operationId"]]
                 operation["responses"]["200"] = {
                     "description": "Success",

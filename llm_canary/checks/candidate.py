@@ -16,13 +16,15 @@ from openai import (
     OpenAIError,
 )
 
+from llm_canary.addresses import problem_of_url
 from llm_canary.config.load import LoadedConfig
 from llm_canary.config.secrets import resolve
 from llm_canary.documents.problems import one_of
 from llm_canary.documents.rows import RowProblems, read_rows
 from llm_canary.errors import ConfigError, DataError
 from llm_canary.judging.cache import Cache, cache_key
-from llm_canary.opaque import Opaque, text_of
+from llm_canary.opaque import text_of
+from llm_canary.providers.connections import AddressRefused, check_url
 from llm_canary.providers.model_calls import MAX_WAIT_S, RETRIED, Target, complete
 from llm_canary.routing.table import PromptVariable, Upstream, Variant
 from llm_canary.rubric.item import Item, tool_calls_of
@@ -113,21 +115,23 @@ class Endpoint(Live):
 
     def __init__(
         self,
-        url: str,
-        model: str,
+        target: Target,
         *,
-        api_key: Opaque | None = None,
         params: Mapping[str, Any] | None = None,
         system: Sequence[str | PromptVariable] = (),
         cache: Cache | None = None,
     ) -> None:
+        url, model = target.api_base or "", target.model
+        if (problem := problem_of_url(url)) is not None:
+            raise ConfigError(f"the candidate's server cannot be asked: its URL is {problem}")
+        self._target = target
         self._params = dict(params or {})
         self._system = system
         facts = [url, model, self._params, [str(each) for each in system]]
         super().__init__(f"{model} at {url}", model, facts, cache)
         self._client = AsyncOpenAI(
             base_url=url,
-            api_key=text_of(api_key) or "none",
+            api_key=text_of(target.api_key) or "none",
             max_retries=0,
             timeout=_TIMEOUT_S,
             http_client=DefaultAsyncHttpxClient(follow_redirects=False, timeout=_TIMEOUT_S),
@@ -135,6 +139,10 @@ class Endpoint(Live):
 
     async def _asked(self, item: Item) -> Answer:
         """Return the answer; transient failures are retried, at most three times."""
+        try:
+            await asyncio.to_thread(check_url, self._target.api_base or "", self._target.network)
+        except AddressRefused as error:
+            return Answer(failure=f"not asked: {error}")
         wait_s = 1.0
         for attempt in range(1, _ATTEMPTS + 1):
             try:
@@ -210,10 +218,9 @@ def variant_of(word: str, config: LoadedConfig, cache: Cache | None) -> Candidat
             f"upstream {upstream.name!r} is Azure OpenAI, which a check does not ask itself: ask "
             "the gateway with --endpoint, or give --responses"
         )
+    key = resolve(upstream.api_key) if upstream.api_key else None
     return Endpoint(
-        upstream.base_url,
-        variant.model,
-        api_key=resolve(upstream.api_key) if upstream.api_key else None,
+        Target(variant.model, upstream.base_url, key, network=upstream.network),
         params=variant.params,
         system=_system(variant),
         cache=cache,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from llm_canary.addresses import Network
 from llm_canary.checks.candidate import Endpoint
 from llm_canary.config.secrets import resolve
 from llm_canary.config.values import SecretReference
@@ -15,6 +16,7 @@ from llm_canary.documents.entry import Entry
 from llm_canary.documents.problems import Problems
 from llm_canary.documents.validate import Form, validate
 from llm_canary.judging.cache import Cache
+from llm_canary.providers.model_calls import Target
 
 
 class CandidateFile(Entry):
@@ -24,6 +26,10 @@ class CandidateFile(Entry):
     model: str = Field(min_length=1, description="the model's name there")
     api_key: SecretReference | None = Field(default=None, description="a reference to the key")
     prompt: str | None = Field(default=None, description="file of the system message, beside this")
+    network: Annotated[Network, Field(strict=False)] = Field(
+        default=Network.PUBLIC,
+        description="`private`: the name in its URL may lead to this machine or a private network",
+    )
     params: dict[str, Any] = Field(default={}, description="fields of the body")
 
 
@@ -40,10 +46,9 @@ def read_candidate(path: Path, cache: Cache | None) -> Endpoint:
     system = _prompt(path.parent / file.prompt, problems) if file.prompt else None
     if problems:
         raise problems.error()
+    key = resolve(file.api_key) if file.api_key else None
     return Endpoint(
-        file.base_url,
-        file.model,
-        api_key=resolve(file.api_key) if file.api_key else None,
+        Target(file.model, file.base_url, key, network=file.network),
         params=file.params,
         system=(system,) if system else (),
         cache=cache,

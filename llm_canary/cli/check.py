@@ -53,6 +53,8 @@ _FILE = click.Path(path_type=Path)
 @click.option("--candidate", metavar="ROLLOUT|FILE",
               help="Ask a rollout's canary, route:NAME, or a YAML file's model.")  # fmt: skip
 @click.option("--endpoint", metavar="URL", help="Ask a running server: http://127.0.0.1:8484/v1.")
+@click.option("--network", type=click.Choice(["public", "private"]), default="public",
+              show_default=True, help="private: the name in URL may lead to one.")  # fmt: skip
 @click.option("--model", help="The model to ask for at --endpoint.")
 @click.option("--baseline", metavar="FILE|run:NAME", help="An earlier run to compare with.")
 @click.option("--update-baseline", is_flag=True, help="Write this run to --baseline.")
@@ -182,9 +184,11 @@ def _request(options: dict[str, Any], cache: Cache) -> Request:
 
 
 def _candidate(options: dict[str, Any], cache: Cache) -> Candidate:
+    from llm_canary.addresses import Network  # noqa: PLC0415
     from llm_canary.checks.candidate import Endpoint, Recorded, variant_of  # noqa: PLC0415
     from llm_canary.checks.candidate_file import read_candidate  # noqa: PLC0415
     from llm_canary.opaque import Opaque  # noqa: PLC0415
+    from llm_canary.providers.model_calls import Target  # noqa: PLC0415
 
     given = [name for name in ("responses", "candidate", "endpoint") if options[name] is not None]
     if len(given) > 1:
@@ -193,12 +197,10 @@ def _candidate(options: dict[str, Any], cache: Cache) -> Candidate:
         if options["model"] is None:
             raise click.UsageError("--endpoint needs --model")
         key = os.environ.get("LLM_CANARY_API_KEY")
-        return Endpoint(
-            options["endpoint"],
-            options["model"],
-            api_key=Opaque(key.encode()) if key else None,
-            cache=cache,
-        )
+        secret = Opaque(key.encode()) if key else None
+        network = Network(options["network"])
+        target = Target(options["model"], options["endpoint"], secret, network=network)
+        return Endpoint(target, cache=cache)
     if options["candidate"] is not None and options["candidate"].endswith((".yaml", ".yml")):
         return read_candidate(Path(options["candidate"]), cache)
     if options["candidate"] is not None:

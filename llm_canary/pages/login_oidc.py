@@ -72,5 +72,5 @@ def _login(site: Site) -> OidcLogin:
 
 def _address(site: Site, visit: Visit) -> str:
     """Return where the provider sends people back to: what is registered there."""
-    url = site.services.config().file.web.url
+    url = site.services.web_url()
     return f"{(url or visit.origin).rstrip('/')}{_BACK}"

@@ -35,6 +35,7 @@ class PageServices:
     ready: Callable[[], None]  # raises NotReady while the database cannot be used
     environment: Mapping[str, str] = field(default_factory=dict)  # variables, no secret among them
     oidc: OidcLogin | None = None
+    web_url: Callable[[], str | None] = lambda: None  # where browsers find us, if the file says so
 
     def now(self) -> datetime:
         """Return the time of the installation's clock."""

@@ -20,7 +20,7 @@ from llm_canary.auth import LOCAL, Permission
 from llm_canary.errors import Forbidden, LlmCanaryError, NotReady, StorageError
 from llm_canary.pages.render import Renderer
 from llm_canary.pages.services import PageServices
-from llm_canary.pages.visit import Target, Visit, read_form, session_token
+from llm_canary.pages.visit import Target, Visit, cookie_name, is_secure, read_form
 
 Handler = Callable[[Visit], Response]
 PUBLIC = None  # instead of a permission: who is not logged in may come
@@ -91,7 +91,7 @@ class Site:
         viewer: Viewer | None = _NOBODY
         try:
             if permission is not PUBLIC:
-                viewer = self.services.gate.viewer(session_token(request))
+                viewer = self.services.gate.viewer(self._token(request))
             visit = self._visit(request, viewer or _NOBODY, form)
             if viewer is None:
                 return _to_login(visit)
@@ -112,12 +112,17 @@ class Site:
             path=dict(request.path_params),
             query=dict(request.query_params),
             headers=request.headers,
-            is_secure=request.url.scheme == "https",
-            token=session_token(request),
+            is_secure=is_secure(request, self.services.web_url()),
+            token=self._token(request),
             form=form,
             origin=f"{request.url.scheme}://{request.url.netloc}",
             cookies=request.cookies,
         )
+
+    def _token(self, request: Request) -> str | None:
+        """Return the session's token out of the cookie."""
+        name = cookie_name(is_secure=is_secure(request, self.services.web_url()))
+        return request.cookies.get(name)
 
     def _failed(self, visit: Visit, error: LlmCanaryError) -> Response:
         if error.status >= 500:

@@ -85,9 +85,9 @@ class Visit:
         return text or options[0]
 
 
-def session_token(request: Request) -> str | None:
-    """Return the session's token out of the cookie."""
-    return request.cookies.get(cookie_name(is_secure=request.url.scheme == "https"))
+def is_secure(request: Request, web_url: str | None) -> bool:
+    """Say whether browsers come by https; a proxy that ends TLS asks us without."""
+    return request.url.scheme == "https" or (web_url or "").startswith("https://")
 
 
 def cookie_name(*, is_secure: bool) -> str:

@@ -158,6 +158,7 @@ class ControlPlane:
                 status=self._status,
                 ready=self._require_ready,
                 environment=self._environment,
+                web_url=lambda: self._config.file.web.url,
                 oidc=OidcLogin(
                     lambda: self._config.file.web.oidc,
                     clock,

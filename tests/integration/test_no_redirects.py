@@ -1,15 +1,18 @@
-"""A redirect leads nowhere: neither LiteLLM's clients nor those of checks follow it."""
+"""Neither LiteLLM's clients nor those of checks follow a redirect, or ask where nothing is sent."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import suppress
 
 import pytest
 from aiohttp import web
+from click.testing import CliRunner
 
 from llm_canary.addresses import Network
 from llm_canary.checks.candidate import Endpoint
+from llm_canary.cli import main
 from llm_canary.errors import RequestError
 from llm_canary.opaque import Opaque
 from llm_canary.providers.litellm_bridge import LiteLlmWire
@@ -95,7 +98,7 @@ def test_a_judge():
 
 def test_a_candidate_of_a_check():
     async def script(server):
-        endpoint = Endpoint(server.url, "m")
+        endpoint = Endpoint(Target("m", server.url))
         reply = await endpoint._asked(Item("1", "Hi"))
         await endpoint._client.close()
         assert reply.failure
@@ -121,3 +124,60 @@ def test_a_translated_upstream_at_such_a_name_is_not_asked(monkeypatch):
     outbound = Outbound("/chat/completions", BODY % b"", (), "m")
     with pytest.raises(RequestError, match="network: private"):
         asyncio.run(LiteLlmWire(upstream, Opaque(b"key")).send(outbound))
+
+
+@pytest.mark.parametrize("network", Network)
+def test_a_candidate_at_such_a_name_is_asked_only_where_that_is_meant(monkeypatch, network):
+    looked_up = socket.getaddrinfo
+
+    def names(host, *rest, **options):
+        return looked_up(
+            "127.0.0.1" if host in ("models.example", b"models.example") else host, *rest, **options
+        )
+
+    async def script(server):
+        monkeypatch.setattr("socket.getaddrinfo", names)
+        url = server.url.replace("127.0.0.1", "models.example")
+        endpoint = Endpoint(Target("m", url, network=network))
+        reply = await endpoint._asked(Item("1", "Hi"))
+        await endpoint._client.close()
+        assert ("network: private" in reply.failure) is (network is Network.PUBLIC)
+
+    asked = play(script)
+
+    assert bool(asked) is (network is Network.PRIVATE)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://169.254.169.254/v1",
+        "http://metadata.google.internal/v1",
+        "http://[::ffff:169.254.169.254]/v1",
+        "http://2130706433/v1",
+        "http://user:sk-secret@models.example/v1",
+        "file:///etc/passwd",
+    ],
+)
+@pytest.mark.parametrize("given", ["--endpoint", "--candidate"])
+def test_a_candidate_at_an_address_to_which_nothing_is_sent_is_refused(tmp_path, url, given):
+    (tmp_path / "items.jsonl").write_text('{"id": "1", "prompt": "Hi"}\n')
+    (tmp_path / "candidate.yaml").write_text(f"base_url: '{url}'\nmodel: m\n")
+    words = {"--endpoint": ["--endpoint", url, "--model", "m"]}
+    words["--candidate"] = ["--candidate", str(tmp_path / "candidate.yaml")]
+
+    checked = CliRunner().invoke(
+        main,
+        [
+            "check",
+            "--rubric",
+            "helpfulness",
+            "--dataset",
+            str(tmp_path / "items.jsonl"),
+            *words[given],
+        ],
+    )
+
+    assert checked.exit_code != 0
+    assert "cannot be asked: its URL is" in checked.output
+    assert "sk-secret" not in checked.output

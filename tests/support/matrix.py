@@ -18,7 +18,7 @@ from tests.support.control import Web
 PAGE = Path(__file__).parents[2] / "docs/security.md"
 BEGIN, END = "<!-- matrix: begin (generated; make docs) -->", "<!-- matrix: end -->"
 # What the gateway takes beside its table: one model, and what it relays as it is.
-RELAYED = (("GET", "/v1/models/{model}"), ("POST", "/v1/{path}"))
+RELAYED = (("GET", "/v1/models/{model}"), ("GET", "/v1/{path}"), ("POST", "/v1/{path}"))
 OPEN = frozenset({"/healthz", "/readyz"})  # of the data plane
 
 

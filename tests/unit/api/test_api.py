@@ -8,6 +8,7 @@ import pytest
 from llm_canary.access.gate import Gate
 from llm_canary.api.app import MODULES, create_api
 from llm_canary.api.deps import Needs
+from llm_canary.api.openapi import ERRORS
 from llm_canary.auth import AccessRole
 from llm_canary.clock import ManualClock
 from llm_canary.errors import Conflict, NotReady, StorageError
@@ -191,7 +192,7 @@ def test_the_description_documents_the_errors_as_they_are(connect):
     assert "HTTPValidationError" not in json.dumps(document)
     for path in document["paths"].values():
         for operation in path.values():
-            assert set(operation["responses"]) == {"200", "default"}
+            assert set(operation["responses"]) == {"200", *map(str, ERRORS)}
             refs = json.dumps(operation["responses"])
             assert "#/components/schemas/ErrorBody" in refs
     assert schemas["RolloutView"]["properties"]["share"] == {"type": "number"}

@@ -1,6 +1,5 @@
 """Login at a provider, which is simulated: a real server on loopback with real signatures."""
 
-from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -10,7 +9,7 @@ from joserfc.jwk import RSAKey
 from llm_canary.access.oidc import OidcLogin
 from llm_canary.auth import AccessRole
 from llm_canary.clock import SystemClock
-from llm_canary.config.web_entries import OidcEntry, WebEntry
+from llm_canary.config.web_entries import OidcEntry
 from llm_canary.pages.visit import COOKIE
 from llm_canary.storage.engine import read_session
 from llm_canary.storage.repositories.access import audit
@@ -38,9 +37,7 @@ class OidcWeb(Web):
             folder,
             clock=clock,
             oidc=OidcLogin(lambda: self.entry, clock, lambda: b"a secret of the installation"),
-            config=lambda: SimpleNamespace(
-                file=SimpleNamespace(web=WebEntry(url=self.web_url, oidc=self.entry))
-            ),
+            web_url=lambda: self.web_url,
         )
 
     def begin(self, target="/"):
@@ -291,6 +288,26 @@ def test_behind_a_proxy_the_configured_address_is_what_the_provider_is_told(site
     address = parse_qs(urlsplit(site.get("/login/oidc").headers["location"]).query)
 
     assert address["redirect_uri"] == ["https://canary.example.com/login/oidc/callback"]
+
+
+@pytest.mark.parametrize("url", ["https://canary.example.com", None])
+def test_behind_a_proxy_that_ends_tls_each_cookie_is_for_https_only(site, provider, url):
+    """The proxy asks by http; that browsers come by https is known from `web.url`."""
+    site.web_url = url
+    site.account("ann", "admin")
+
+    begun = site.get("/login/oidc")
+    back, state = site.begin()
+    ended = site.finish(back, state)
+    by_name = site.post("/login", name="ann", password=PASSWORD)
+
+    cookies = [each.headers["set-cookie"] for each in (begun, ended, by_name)]
+    assert [("; Secure" in each) for each in cookies] == [url is not None] * 3, cookies
+    name = "__Host-llm_canary_session" if url else "llm_canary_session"
+    token = by_name.cookies[name]
+    assert site.client.get("/access", headers={"cookie": f"{name}={token}"}).status_code == 200
+    other = "llm_canary_session" if url else "__Host-llm_canary_session"
+    assert site.client.get("/access", headers={"cookie": f"{other}={token}"}).status_code == 303
 
 
 def test_the_login_page_offers_the_provider_only_where_there_is_one(site):
