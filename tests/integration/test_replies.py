@@ -78,8 +78,11 @@ def test_a_period_that_hardly_anybody_answered_has_no_numbers(engine: Engine) ->
 
     scores, replies = scores_of(engine, rows, 260.0)
 
-    answered = sum(row["human_score"] is not None for row in early)
-    assert [each[2:] for each in replies] == [(len(early), answered), (60, 4)]
+    asked, answered = (
+        tuple(sum(row["arm"] == arm for row in rows) for arm in ("control", "canary"))
+        for rows in (early, [row for row in early if row["human_score"] is not None])
+    )
+    assert [each[2:] for each in replies] == [(asked, answered), ((30, 30), (2, 2))]
     assert all(scores.outcomes[row["inference_id"]] for row in early)
     assert not any(scores.outcomes[row["inference_id"]] for row in late)
     assert {each.inference_id for each in scores.postponed} == {r["inference_id"] for r in open_}
@@ -148,8 +151,8 @@ def test_who_was_not_asked_by_chance_or_cannot_be_is_in_no_period(engine: Engine
     with read_session(engine) as session:
         found = replies_between(session, "r", "helpful", utc(T0_S), utc(T0_S + 100.0))
 
-    assert [(at.timestamp() - T0_S, answered) for at, answered in found] == [
-        (10.0, False),
-        (20.0, True),
-        (30.0, False),
+    assert [(at.timestamp() - T0_S, *more) for at, *more in found] == [
+        (10.0, True, False),
+        (20.0, False, True),
+        (30.0, True, False),
     ]

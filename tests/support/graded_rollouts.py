@@ -21,14 +21,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-import msgspec
 import numpy as np
 
 from llm_canary.clock import utc
 from llm_canary.config.rollout_spec import RolloutSpec
 from llm_canary.decision.plan import Grading, MetricKind
 from llm_canary.decision.rules import specs_of
-from llm_canary.ids import uuid7
 from llm_canary.metrics.accumulate import Response, look, mature
 from llm_canary.metrics.spec import ResponseFacts
 from llm_canary.metrics.state import Rollup, SampleCounts, UnitState
@@ -72,8 +70,55 @@ class Law(NamedTuple):
     unfair: Moment = lambda _day, _canary: 0.0  # chance that the judge calls an answer lost unread
     labels: int = 100  # of people, of earlier rollouts under this judge version
     days: float = 8.0
-    answers: int = 600  # drawn, of both arms together
+    answers: int = 800  # drawn, of both arms together
     review_rate: float = 0.25
+
+
+def always(chance: float) -> Moment:
+    return lambda _day, _canary: chance
+
+
+def slowing(day: float, _canary: bool) -> float:
+    return max(0.9 - 0.08 * day, 0.1)
+
+
+def pausing(day: float, _canary: bool) -> float:
+    return 0.0 if 3.0 <= day < 6.0 else 0.8
+
+
+def weekdays(day: float, _canary: bool) -> float:
+    return 0.05 if int(day) % 7 >= 5 else 0.8
+
+
+def by_arm(_day: float, canary: bool) -> float:
+    return 0.4 if canary else 0.9
+
+
+def by_arm_in_turn(day: float, canary: bool) -> float:
+    return 0.9 if canary == (day >= 5.0) else 0.4
+
+
+def to_the_canary(_day: float, canary: bool) -> float:
+    return 0.5 * canary
+
+
+def to_the_canary_later(day: float, canary: bool) -> float:
+    return 0.5 * (canary and day >= 4.0)
+
+
+LAWS = {
+    "steady": Law(always(0.8)),
+    "untuned": Law(always(0.8), labels=0),
+    "slowing": Law(slowing),
+    "pausing": Law(pausing),
+    "weekdays": Law(weekdays),
+    "by_arm": Law(by_arm),
+    "by_arm_untuned": Law(by_arm, labels=0),
+    "by_arm_in_turn": Law(by_arm_in_turn, to_the_canary),
+    "unfair": Law(always(0.8), to_the_canary),
+    "unfair_by_arm": Law(by_arm, to_the_canary),
+    "unfair_later_slowing": Law(slowing, to_the_canary_later),
+}
 
 
 class Answer(NamedTuple):
@@ -156,7 +201,7 @@ def _drawn(
         late_s = 0.0 if is_in_time else WINDOW_S
         found.append(
             Answer(
-                id=uuid7(),
+                id=str(len(found)),
                 canary=is_canary,
                 at_s=at_s,
                 judge=0.0 if unfair < law.unfair(day, is_canary) else float(own.judge[k]),
@@ -172,11 +217,10 @@ class InMemory:
     """Answers what `RubricScores` asks SQL, of one rubric, judge version and rollout."""
 
     def __init__(self, earlier: Sequence[Answer], own: Sequence[Answer], law: Law) -> None:
-        self._by_id = {each.id: each for each in own}
-        self._review_rate = law.review_rate
+        self._found = {each.id: _found(each, law) for each in own}
         asked = [each for each in own if each.asked]
         self._closes_s = [each.closes_s for each in asked]
-        self._replies = [(utc(each.closes_s), each.in_time) for each in asked]
+        self._replies = [(utc(each.closes_s), each.canary, each.in_time) for each in asked]
         self._answered_s = {
             arm: [each.closes_s for each in asked if each.in_time and each.canary == is_canary]
             for is_canary, arm in enumerate((Role.CONTROL, Role.CANARY))
@@ -193,7 +237,7 @@ class InMemory:
 
     def replies_between(
         self, _rollout: str, _rubric: str, since: datetime, until: datetime
-    ) -> list[tuple[datetime, bool]]:
+    ) -> list[tuple[datetime, bool, bool]]:
         first, end = (bisect_left(self._closes_s, at.timestamp()) for at in (since, until))
         return self._replies[first:end]
 
@@ -208,17 +252,7 @@ class InMemory:
         return self._moments[bisect_left(self._labelled_s, before.timestamp())]
 
     def graded(self, ids: set[str], _rubric: str) -> dict[str, Found]:
-        return {
-            each.id: Found(
-                stream=Stream.PROBABILITY,
-                judge_id="j",
-                judge_score=each.judge,
-                human_score=each.human if each.in_time else None,
-                review_rate=self._review_rate,
-                closes_at=utc(each.closes_s),
-            )
-            for each in map(self._by_id.__getitem__, ids)
-        }
+        return {each: self._found[each] for each in ids}
 
     @staticmethod
     @contextmanager
@@ -228,6 +262,18 @@ class InMemory:
             for name in ("replies_between", "sample_facts", "label_moments", "graded"):
                 stack.enter_context(mock.patch.object(shipped, name, getattr(InMemory, name)))
             yield
+
+
+def _found(answer: Answer, law: Law) -> Found:
+    return Found(
+        stream=Stream.PROBABILITY,
+        arm=Role.CANARY if answer.canary else Role.CONTROL,
+        judge_id="j",
+        judge_score=answer.judge,
+        human_score=answer.human if answer.in_time else None,
+        review_rate=law.review_rate,
+        closes_at=utc(answer.closes_s),
+    )
 
 
 class Rollout:
@@ -315,7 +361,7 @@ def simulated(control: Graded, canary: Graded, law: Law, seed: int) -> Seen | No
     truth = float(control.human.mean() - canary.human.mean())
     rollout = Rollout(law, own, InMemory(earlier, own, law))
     with InMemory.read():
-        always = all([rollout.holds(truth) for _ in rollout.looks()])
+        held = [rollout.holds(truth) for _ in rollout.looks()]
     ours, judge = rollout.sums(NAME), rollout.sums(JUDGE)
     if not ours.i:
         return None
@@ -324,7 +370,7 @@ def simulated(control: Graded, canary: Graded, law: Law, seed: int) -> Seen | No
         difference=ours.s / ours.i,
         holds=abs(ours.s / ours.i - truth) <= Z * error,
         judge_holds=abs(judge.s / judge.i - truth) <= Z * _error(judge, truth),
-        always=always,
+        always=all(held),
         width=2.0 * Z * error,
         scored=(ours.n_control + ours.n_canary) / law.answers,
     )
