@@ -96,9 +96,9 @@ def _few_replies(terms: Grading, found: GradingEvidence) -> str | None:
     part = terms.review_rate * answered / asked
     if part < MIN_PROBABILITY:
         return (
-            f"people grade {part:.2%} of the drawn answers, and below {MIN_PROBABILITY:.1%} one of "
-            "them would speak for too many; the review queue has more, `judging.reviews` asks about "
-            "more"
+            f"people grade {part * 100.0:.2f} % of the drawn answers, and below "
+            f"{MIN_PROBABILITY * 100.0:.1f} % each would speak for too many; the review queue has "
+            "more, and `judging.reviews` asks about more"
         )
     return None
 

@@ -50,7 +50,7 @@ def _row(answer: Answer, law: Law, rollout_id: str) -> dict[str, Any]:
     replied = answer.reviewed_s is not None
     return {
         "id": uuid7(),
-        "inference_id": answer.id,
+        "inference_id": answer.id if rollout_id == "r" else f"{rollout_id}{answer.id}",
         "rubric_id": RUBRIC,
         "rubric_text_id": "t",
         "rollout_id": rollout_id,
