@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import insert
 from sqlalchemy.engine import Engine
 
@@ -103,6 +104,42 @@ def test_the_answers_of_a_period_are_corrected_by_its_own_reply_rate(engine: Eng
         points = [scores.outcomes[row["inference_id"]]["rubric:helpful"] for row in labelled]
         known = 0.75 if own is first else 0.0  # the second is predicted from the first
         assert {round(value, 9) for value in points} == {round(known - known / (0.5 * rate), 9)}
+
+
+def test_the_answers_of_an_arm_are_corrected_by_its_own_reply_rate(engine: Engine) -> None:
+    """Of the control's all are graded, of the canary's a third: theirs count three times as much."""
+    rows = [drawn(k, k, human=0.0 if k % 2 == 0 or k % 6 == 1 else None) for k in range(180)]
+    store(engine, rows)
+
+    scores, _ = scores_of(engine, rows, 200.0)
+
+    labelled = {arm: set[float]() for arm in ("control", "canary")}
+    for row in rows:
+        if row["closes_at"] < utc(T0_S + 100.0) and row["human_score"] is not None:
+            labelled[row["arm"]].add(scores.outcomes[row["inference_id"]]["rubric:helpful"])
+    [control], [canary] = labelled.values()
+    assert control == pytest.approx(0.75 - 0.75 / 0.5)
+    assert canary == pytest.approx(0.75 - 0.75 / (0.5 * 17 / 50))
+
+
+def test_a_period_that_too_few_have_graded_for_one_to_speak_for_the_others_has_no_numbers(
+    engine: Engine,
+) -> None:
+    """One in a hundred is asked, and two fifths of those reply."""
+    rows = [drawn(k, k, human=0.0 if k % 5 < 2 else None, review_rate=0.01) for k in range(180)]
+    rows += [
+        drawn(200 + k, 100 + k, human=0.0 if k % 5 < 3 else None, review_rate=0.01)
+        for k in range(100)
+    ]
+    store(engine, rows)
+
+    scores, replies = scores_of(engine, rows, 200.0)
+
+    first, second = replies
+    assert first.rate(canary=True) == pytest.approx(0.4)
+    assert second.rate(canary=True) == pytest.approx(0.5, abs=0.02)
+    late = {row["inference_id"] for row in rows if row["closes_at"] >= utc(T0_S + 100.0)}
+    assert {name for name, found in scores.outcomes.items() if found} == late
 
 
 def test_thirty_of_each_arm_are_needed_before_anything_is_scored(engine: Engine) -> None:
