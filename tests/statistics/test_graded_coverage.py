@@ -46,10 +46,10 @@ def test_the_corrected_difference_covers_what_people_say(
         width=width, scored=scored, error=error, truth=truth,
     )  # fmt: skip
 
-    slack = 3.0 * sqrt(BAR * (1.0 - BAR) / len(found)) if n < FULL else 0.0
+    slack = 3.0 * sqrt(BAR * (1.0 - BAR) / len(found)) if n < FULL else 0.0  # of few runs
     assert ours >= BAR - slack
     assert every_look >= BAR - slack
     assert abs(error) <= 3.5 * stdev(differences) / sqrt(len(found))
     assert len(found) >= 0.8 * n
-    if law.startswith("unfair") and n == FULL:
+    if law in {"unfair", "unfair_by_arm"} and n >= FULL:
         assert judge_only <= 0.7  # which is why people are asked
