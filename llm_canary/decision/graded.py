@@ -89,9 +89,9 @@ def _few_replies(terms: Grading, found: GradingEvidence) -> str | None:
     asked, answered = found.lately
     if answered < MIN_ANSWERED:
         return (
-            f"people have graded {answered} of the {asked} answers of one arm that they were asked "
-            "about last, so nobody knows whether the judge is still right; the review queue has "
-            "more"
+            f"people have graded {answered} of the {asked} answers that they were asked about "
+            "last on one arm, so nobody knows whether the judge is still right; the review queue "
+            "has more"
         )
     part = terms.review_rate * answered / asked
     if part < MIN_PROBABILITY:
