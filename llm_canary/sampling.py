@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from enum import StrEnum
+from operator import itemgetter
 from typing import NamedTuple
 
 import msgspec
@@ -21,7 +22,7 @@ from llm_canary.errors import DataError
 PACE_WINDOW_S = 600.0
 PACE_MIN_SEEN = 50
 MIN_ASKED = 30  # answers about which people were asked make a period, answered or not
-MIN_ANSWERED = 5  # of these, without which nothing of the period is scored
+MIN_ANSWERED = 3  # of these, of each arm, without which nothing of the period is scored
 _STEPS = 4.0  # a window has so many; a period ends with one
 EVEN = 0.5  # chance that a drawn answer is of the canary, by `rates`
 _SCALE = 1 << 64
@@ -117,19 +118,27 @@ class Pace(msgspec.Struct, kw_only=True):
 class Replies(NamedTuple):
     """How many of the answers whose windows closed in one period people had graded in time.
 
-    Of those asked about in one period, the answered ones are taken to be any: their reply rate is
-    this period's own. A period ends by how many were asked, never by how many answered.
+    Of those of one arm that were asked about in one period, the answered ones are taken to be any:
+    their reply rate is this period's and this arm's own, because people who never see the arm still
+    skip what is long or dull, and one arm may give more of it. A period ends by how many were
+    asked, never by how many answered. Pairs are [control, canary].
     """
 
     from_s: float
     until_s: float  # not in it
-    asked: int
-    answered: int
+    asked: tuple[int, int]
+    answered: tuple[int, int]
+
+    def rate(self, *, canary: bool) -> float | None:
+        """Return the part of the arm's that was answered; None: too few to correct a judge by."""
+        if min(self.answered) < MIN_ANSWERED:
+            return None
+        return self.answered[canary] / self.asked[canary]
 
     @property
-    def rate(self) -> float | None:
-        """The part that was answered; None: too few to correct a judge by."""
-        return self.answered / self.asked if self.answered >= MIN_ANSWERED else None
+    def fewest(self) -> tuple[int, int]:
+        """How many were asked and answered, of the arm of which fewer were answered."""
+        return min(zip(self.asked, self.answered, strict=True), key=itemgetter(1))
 
 
 def step_s(window_s: float) -> float:
@@ -142,24 +151,28 @@ def step_end_s(at_s: float, length_s: float) -> float:
     return (at_s // length_s + 1.0) * length_s
 
 
-def periods(closed: Iterable[tuple[float, bool]], length_s: float) -> list[Replies]:
+def periods(closed: Iterable[tuple[float, bool, bool]], length_s: float) -> list[Replies]:
     """Return the periods that are complete.
 
-    `closed` says of each answer that people were asked about when its window closed, ascending, and
-    whether they had graded it by then; all of its steps are over.
+    `closed` says of each answer that people were asked about when its window closed, ascending,
+    whether it is the canary's, and whether they had graded it by then; all of its steps are over.
     """
     found: list[Replies] = []
     from_s = until_s = 0.0
-    asked = answered = 0
-    for closes_s, is_answered in closed:
-        if closes_s >= until_s and asked >= MIN_ASKED:
-            found.append(Replies(from_s, until_s, asked, answered))
-            asked = answered = 0
-        if not asked:
+    asked, answered = [0, 0], [0, 0]
+    for closes_s, is_canary, is_answered in closed:
+        if closes_s >= until_s and sum(asked) >= MIN_ASKED:
+            found.append(Replies(from_s, until_s, _pair(asked), _pair(answered)))
+            asked, answered = [0, 0], [0, 0]
+        if not any(asked):
             from_s = step_end_s(closes_s, length_s) - length_s
         until_s = max(until_s, step_end_s(closes_s, length_s))
-        asked += 1
-        answered += is_answered
-    if asked >= MIN_ASKED:
-        found.append(Replies(from_s, until_s, asked, answered))
+        asked[is_canary] += 1
+        answered[is_canary] += is_answered
+    if sum(asked) >= MIN_ASKED:
+        found.append(Replies(from_s, until_s, _pair(asked), _pair(answered)))
     return found
+
+
+def _pair(counts: list[int]) -> tuple[int, int]:
+    return counts[0], counts[1]

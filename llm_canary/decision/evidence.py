@@ -56,7 +56,7 @@ class GradingEvidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     failed: tuple[int, int] = (0, 0)
     shed: tuple[int, int] = (0, 0)
     labelled: tuple[int, int] = (0, 0)  # asked of people by chance, and answered in time
-    lately: tuple[int, int] | None = None  # asked and answered in the last complete period
+    lately: tuple[int, int] | None = None  # asked and answered last, of the arm with fewer answered
     judges: tuple[str, ...] = ()  # versions that have graded
     models: tuple[str, ...] = ()  # as their providers report them
     standing: str = "not_enough"  # of the judge: trusted, untrusted or not_enough

@@ -12,6 +12,7 @@ from llm_canary.decision.problem import Problem
 from llm_canary.decision.rules import deciding, graded_by
 from llm_canary.decision.words import duration_text
 from llm_canary.sampling import MIN_ANSWERED
+from llm_canary.stats.aipw import MIN_PROBABILITY
 
 MIN_ARM_LABELS = 30
 _MAX_FAILED, _MIN_FAILED = 0.02, 5
@@ -79,11 +80,25 @@ def _no_labels(graded: _Graded) -> str | None:
                 f"people have graded {labelled} of {MIN_ARM_LABELS} answers of the {arm} in this "
                 "rollout; the review queue has more"
             )
-    if found.lately is not None and found.lately[1] < MIN_ANSWERED:
-        asked, answered = found.lately
+    return _few_replies(terms, found)
+
+
+def _few_replies(terms: Grading, found: GradingEvidence) -> str | None:
+    if found.lately is None:
+        return None
+    asked, answered = found.lately
+    if answered < MIN_ANSWERED:
         return (
             f"people have graded {answered} of the {asked} answers that they were asked about "
-            "last, so nobody knows whether the judge is still right; the review queue has more"
+            "last on one arm, so nobody knows whether the judge is still right; the review queue "
+            "has more"
+        )
+    part = terms.review_rate * answered / asked
+    if part < MIN_PROBABILITY:
+        return (
+            f"people grade {part * 100.0:.2f} % of the drawn answers, and below "
+            f"{MIN_PROBABILITY * 100.0:.1f} % each would speak for too many; the review queue has "
+            "more, and `judging.reviews` asks about more"
         )
     return None
 

@@ -124,7 +124,7 @@ def _grading(
         failed=(control.failed, canary.failed),
         shed=(control.shed, canary.shed),
         labelled=(control.answered, canary.answered),
-        lately=(counts.replies[-1].asked, counts.replies[-1].answered) if counts.replies else None,
+        lately=counts.replies[-1].fewest if counts.replies else None,
         judges=tuple(sorted(facts.judges)),
         models=tuple(sorted(facts.models)),
         standing=standing.standing,

@@ -5,9 +5,9 @@ judge's, frozen from earlier labels, xi whether people have graded it, h their s
 of that (STATISTICS A.5). A judge that is wrong, also one that is wrong about one arm only, costs
 precision and never validity.
 
-q is the chance to be asked times the part of those asked in the same period who have answered:
-which ones answered is taken to be chance within a period, and only there. Where hardly anybody has,
-the period's answers have no number, because the judge would speak alone.
+q is the chance to be asked times the part of those asked in the same period and arm who have
+answered: which ones answered is taken to be chance within a period of an arm, and only there. Where
+hardly anybody has, the period's answers of both arms have no number: the judge would speak alone.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ class RubricScores:
             self._session, self._rollout_id, self._rubric, utc(since_s), utc(until_s)
         )
         self._replies += periods(
-            ((at.timestamp(), is_answered) for at, is_answered in closed), length_s
+            ((at.timestamp(), is_canary, is_answered) for at, is_canary, is_answered in closed),
+            length_s,
         )
 
     def _has_few_labels(self, now_s: float) -> bool:
@@ -116,13 +117,15 @@ class RubricScores:
         return {} if score is None else {rubric_metric(self._rubric): score}
 
     def _outcomes(self, found: Graded, period: Replies) -> dict[str, float]:
-        if found.judge_score is None or period.rate is None:
+        rate = period.rate(canary=found.arm == Role.CANARY)
+        # A chance that is cut would leave a part of the judge's error in: rather no number.
+        if found.judge_score is None or rate is None or found.review_rate * rate < MIN_PROBABILITY:
             return {}
         score = pseudo_outcome(
             self._regression(found.judge_id or "", period.from_s),
             judge=found.judge_score,
             human=found.human_score,
-            probability=max(found.review_rate * period.rate, MIN_PROBABILITY),
+            probability=found.review_rate * rate,
         )
         outcomes = {
             rubric_metric(self._rubric): score,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import insert
 from sqlalchemy.engine import Engine
 
@@ -78,8 +79,11 @@ def test_a_period_that_hardly_anybody_answered_has_no_numbers(engine: Engine) ->
 
     scores, replies = scores_of(engine, rows, 260.0)
 
-    answered = sum(row["human_score"] is not None for row in early)
-    assert [each[2:] for each in replies] == [(len(early), answered), (60, 4)]
+    asked, answered = (
+        tuple(sum(row["arm"] == arm for row in rows) for arm in ("control", "canary"))
+        for rows in (early, [row for row in early if row["human_score"] is not None])
+    )
+    assert [each[2:] for each in replies] == [(asked, answered), ((30, 30), (2, 2))]
     assert all(scores.outcomes[row["inference_id"]] for row in early)
     assert not any(scores.outcomes[row["inference_id"]] for row in late)
     assert {each.inference_id for each in scores.postponed} == {r["inference_id"] for r in open_}
@@ -100,6 +104,42 @@ def test_the_answers_of_a_period_are_corrected_by_its_own_reply_rate(engine: Eng
         points = [scores.outcomes[row["inference_id"]]["rubric:helpful"] for row in labelled]
         known = 0.75 if own is first else 0.0  # the second is predicted from the first
         assert {round(value, 9) for value in points} == {round(known - known / (0.5 * rate), 9)}
+
+
+def test_the_answers_of_an_arm_are_corrected_by_its_own_reply_rate(engine: Engine) -> None:
+    """Of the control's all are graded, of the canary's a third: theirs count three times as much."""
+    rows = [drawn(k, k, human=0.0 if k % 2 == 0 or k % 6 == 1 else None) for k in range(180)]
+    store(engine, rows)
+
+    scores, _ = scores_of(engine, rows, 200.0)
+
+    labelled = {arm: set[float]() for arm in ("control", "canary")}
+    for row in rows:
+        if row["closes_at"] < utc(T0_S + 100.0) and row["human_score"] is not None:
+            labelled[row["arm"]].add(scores.outcomes[row["inference_id"]]["rubric:helpful"])
+    [control], [canary] = labelled.values()
+    assert control == pytest.approx(0.75 - 0.75 / 0.5)
+    assert canary == pytest.approx(0.75 - 0.75 / (0.5 * 17 / 50))
+
+
+def test_a_period_that_too_few_have_graded_for_one_to_speak_for_the_others_has_no_numbers(
+    engine: Engine,
+) -> None:
+    """One in a hundred is asked, and two fifths of those reply."""
+    rows = [drawn(k, k, human=0.0 if k % 5 < 2 else None, review_rate=0.01) for k in range(180)]
+    rows += [
+        drawn(200 + k, 100 + k, human=0.0 if k % 5 < 3 else None, review_rate=0.01)
+        for k in range(100)
+    ]
+    store(engine, rows)
+
+    scores, replies = scores_of(engine, rows, 200.0)
+
+    first, second = replies
+    assert first.rate(canary=True) == pytest.approx(0.4)
+    assert second.rate(canary=True) == pytest.approx(0.5, abs=0.02)
+    late = {row["inference_id"] for row in rows if row["closes_at"] >= utc(T0_S + 100.0)}
+    assert {name for name, found in scores.outcomes.items() if found} == late
 
 
 def test_thirty_of_each_arm_are_needed_before_anything_is_scored(engine: Engine) -> None:
@@ -148,8 +188,8 @@ def test_who_was_not_asked_by_chance_or_cannot_be_is_in_no_period(engine: Engine
     with read_session(engine) as session:
         found = replies_between(session, "r", "helpful", utc(T0_S), utc(T0_S + 100.0))
 
-    assert [(at.timestamp() - T0_S, answered) for at, answered in found] == [
-        (10.0, False),
-        (20.0, True),
-        (30.0, False),
+    assert [(at.timestamp() - T0_S, *more) for at, *more in found] == [
+        (10.0, True, False),
+        (20.0, False, True),
+        (30.0, True, False),
     ]

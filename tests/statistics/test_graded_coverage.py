@@ -1,110 +1,55 @@
 """Does the interval of a rubric's difference hold what people would say, whatever the judge does?
 
-Simulated rollouts whose answers are real: each response of an arm is one of a model's answers to
-PandaLM's test set, with the points that people gave it (won 1, tie 1/2, lost 0) and those of a
-recorded judge, whose error differs by model.
+The rollouts are those of tests/support/graded_rollouts.py: real answers, real labels, a recorded
+judge, and the shipped code from the reviews to the interval that the gate decides on.
 """
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
 from math import sqrt
-from pathlib import Path
-from typing import NamedTuple
+from statistics import fmean, stdev
+from typing import Any
 
-import numpy as np
 import pytest
 
-from llm_canary.sampling import EVEN
-from llm_canary.stats.aipw import fit, pseudo_outcome
-from llm_canary.stats.cuped import CrossMoments
-from llm_canary.stats.score import ScoreState, UnitRow, update, variance
+from tests.support.graded_rollouts import LAWS, answers, simulated
 
-DATA = Path(__file__).parents[1] / "data" / "human-labels" / "pandalm_pairwise.jsonl"
-ROLLOUTS = 2_000
-JUDGED = 300  # of each arm
-REVIEW_RATE, REPLY_RATE = 0.25, 0.8
-EARLIER_LABELS = 100
-POINTS = {"A": (1.0, 0.0), "B": (0.0, 1.0), "tie": (0.5, 0.5)}
-
-
-class Graded(NamedTuple):
-    """Points of a model's answers: by people and by the judge."""
-
-    human: np.ndarray
-    judge: np.ndarray
+BAR = 0.935  # of a nominal 95 %
+SHORT, FULL = 40, 2_000
+LONGER = {"by_arm_untuned": 200}  # where one reply rate of both arms would be seen
+LLAMA, BLOOM, OPT = "llama-7b", "bloom-7b", "opt-7b"
+GPT, PANDALM = "gpt-3.5-turbo", "pandalm-7b"
+CASES = [
+    *((law, PANDALM, LLAMA, BLOOM) for law in LAWS),
+    *((law, PANDALM, LLAMA, LLAMA) for law in ("steady", "unfair_by_arm")),
+    ("steady", GPT, LLAMA, BLOOM),
+    ("steady", PANDALM, OPT, LLAMA),
+]
 
 
-def answers(judge: str) -> dict[str, Graded]:
-    human: dict[str, list[float]] = defaultdict(list)
-    judged: dict[str, list[float]] = defaultdict(list)
-    for line in DATA.read_text().splitlines():
-        row = json.loads(line)
-        verdicts = {each["judge"]: each["verdict"] for each in row["recorded_judges"]}
-        verdict = verdicts.get(judge)
-        if verdict not in POINTS:
-            continue
-        votes = [POINTS[each["label"]] for each in row["human"]]
-        for side, name in enumerate("AB"):
-            model = row["models"][name]
-            human[model].append(float(np.mean([vote[side] for vote in votes])))
-            judged[model].append(POINTS[verdict][side])
-    return {model: Graded(np.array(human[model]), np.array(judged[model])) for model in human}
-
-
-def covers(state: ScoreState, truth: float) -> bool:
-    difference = state.s / state.i
-    error = sqrt(variance(state, difference, noninferiority=False, binary=False)) / state.i
-    return bool(abs(difference - truth) <= 1.96 * error)
-
-
-def simulated(control: Graded, canary: Graded, seed: int) -> tuple[bool, bool]:
-    """Whether the corrected interval, and the judge's own, hold the difference of people's points."""
-    rng = np.random.default_rng(seed)
-    moments = CrossMoments()
-    for arm in (control, canary):
-        for k in rng.integers(len(arm.human), size=EARLIER_LABELS // 2):
-            moments = moments.plus(float(arm.judge[k]), float(arm.human[k]))
-    regression = fit(moments, centre=0.5)
-    drawn = [
-        (is_canary, float(arm.judge[k]), float(arm.human[k]), asked < REVIEW_RATE, reply)
-        for is_canary, arm in ((False, control), (True, canary))
-        for k, asked, reply in zip(
-            rng.integers(len(arm.human), size=JUDGED),
-            rng.random(JUDGED),
-            rng.random(JUDGED) < REPLY_RATE,
-            strict=True,
-        )
-    ]
-    asked = sum(each[3] for each in drawn)
-    reply_rate = sum(each[3] and each[4] for each in drawn) / asked
-    ours, judge_only = ScoreState(), ScoreState()
-    for is_canary, judge, human, is_asked, replies in drawn:
-        score = pseudo_outcome(
-            regression,
-            judge=judge,
-            human=human if is_asked and replies else None,
-            probability=REVIEW_RATE * reply_rate,
-        )
-        for state, value in ((ours, score), (judge_only, judge)):
-            update(
-                state, UnitRow(), canary=is_canary, share=EVEN, value=1.0 - value, centre=0.5,
-                binary=False,
-            )  # fmt: skip
-    truth = float(control.human.mean() - canary.human.mean())
-    return covers(ours, truth), covers(judge_only, truth)
-
-
-@pytest.mark.parametrize("judge", ["gpt-3.5-turbo", "pandalm-7b"])
-@pytest.mark.parametrize(("control", "canary"), [("llama-7b", "bloom-7b"), ("opt-7b", "llama-7b")])
+@pytest.mark.parametrize(("law", "judge", "control", "canary"), CASES)
 def test_the_corrected_difference_covers_what_people_say(
-    judge: str, control: str, canary: str
+    law: str, judge: str, control: str, canary: str, length: Any, seed: int, record: Any
 ) -> None:
-    known = answers(judge)
-    found = [simulated(known[control], known[canary], seed) for seed in range(ROLLOUTS)]
-    ours = sum(each[0] for each in found) / ROLLOUTS
-    judge_only = sum(each[1] for each in found) / ROLLOUTS
-    assert ours >= 0.935
-    if judge == "pandalm-7b":
+    known, n = answers(judge), length(LONGER.get(law, SHORT), FULL)
+    lived = [simulated(known[control], known[canary], LAWS[law], seed + k) for k in range(n)]
+    found = [each for each in lived if each is not None]
+    ours, judge_only, every_look, width, scored = (
+        fmean(float(getattr(each, name)) for each in found)
+        for name in ("holds", "judge_holds", "always", "width", "scored")
+    )
+    truth = float(known[control].human.mean() - known[canary].human.mean())
+    differences = [each.difference for each in found]
+    error = fmean(differences) - truth
+    record(
+        runs=n, waits=n - len(found), ours=ours, judge=judge_only, every_look=every_look,
+        width=width, scored=scored, error=error, truth=truth,
+    )  # fmt: skip
+
+    slack = 3.0 * sqrt(BAR * (1.0 - BAR) / len(found)) if n < FULL else 0.0  # of few runs
+    assert ours >= BAR - slack
+    assert every_look >= BAR - slack
+    assert abs(error) <= 3.5 * stdev(differences) / sqrt(len(found))
+    assert len(found) >= 0.8 * n
+    if law in {"unfair", "unfair_by_arm"} and n >= FULL:
         assert judge_only <= 0.7  # which is why people are asked

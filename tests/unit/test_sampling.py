@@ -120,20 +120,28 @@ def test_what_is_no_rate_is_refused(act):
 
 
 def test_a_period_ends_by_how_many_were_asked_and_at_a_step():
-    closed = [(float(k), k % 3 == 0) for k in range(100)]
+    closed = [(float(k), k % 5 < 2, k % 3 == 0) for k in range(100)]
     found = periods(closed, 25.0)
 
-    assert found == [Replies(0.0, 50.0, 50, 17), Replies(50.0, 100.0, 50, 17)]
+    assert found == [
+        Replies(0.0, 50.0, (30, 20), (10, 7)),
+        Replies(50.0, 100.0, (30, 20), (10, 7)),
+    ]
     assert periods(closed[: MIN_ASKED - 1], 25.0) == []
 
 
 def test_a_period_may_begin_after_silence_and_says_whether_its_answers_are_enough():
-    closed = [(1_000.0 + k / 10.0, k < MIN_ANSWERED - 1) for k in range(40)]
+    closed = [(1_000.0 + k / 10.0, k >= 10, k < 12) for k in range(40)]
     [found] = periods(closed, 25.0)
 
-    assert found == Replies(1_000.0, 1_025.0, 40, MIN_ANSWERED - 1)
-    assert found.rate is None
-    assert found._replace(answered=MIN_ANSWERED).rate == MIN_ANSWERED / 40
+    assert found == Replies(1_000.0, 1_025.0, (10, 30), (10, MIN_ANSWERED - 1))
+    assert found.rate(canary=False) is None  # of one arm alone there is no difference
+    assert found.rate(canary=True) is None
+    assert found.fewest == (30, MIN_ANSWERED - 1)
+
+    enough = found._replace(answered=(10, MIN_ANSWERED))
+
+    assert [enough.rate(canary=each) for each in (False, True)] == [1.0, MIN_ANSWERED / 30]
 
 
 @given(st.lists(st.booleans(), max_size=200), st.lists(st.booleans(), max_size=200))
@@ -145,4 +153,4 @@ def test_who_answers_does_not_move_a_period(one, other):
 
 
 def _at(answered):
-    return [(float(k), each) for k, each in enumerate(answered)]
+    return [(float(k), k % 2 == 1, each) for k, each in enumerate(answered)]

@@ -100,15 +100,16 @@ def sample_facts(session: Session, rollout_id: str, rubric_id: str, now: datetim
 
 def replies_between(
     session: Session, rollout_id: str, rubric_id: str, since: datetime, until: datetime
-) -> list[tuple[datetime, bool]]:
+) -> list[tuple[datetime, bool, bool]]:
     """Return when the windows closed of the answers that people were asked about by chance.
 
-    From `since`, before `until`, ascending; and whether people had graded them by then.
+    From `since`, before `until`, ascending; whether they are the canary's, and whether people had
+    graded them by then.
     """
     closes_at = col(Sample.closes_at)
     in_time = col(Sample.human_score).is_not(None) & (col(Sample.reviewed_at) <= closes_at)
     query = (
-        select(closes_at, case((in_time, 1), else_=0), col(Sample.review_state))
+        select(closes_at, col(Sample.arm), case((in_time, 1), else_=0), col(Sample.review_state))
         .where(
             col(Sample.rollout_id) == rollout_id,
             col(Sample.rubric_id) == rubric_id,
@@ -120,7 +121,9 @@ def replies_between(
     )
     # In SQL the last test would lead SQLite to the index of all reviews of all time.
     return [
-        (at, bool(answered)) for at, answered, state in session.execute(query) if state is not None
+        (at, arm == Role.CANARY, bool(answered))
+        for at, arm, answered, state in session.execute(query)
+        if state is not None
     ]
 
 

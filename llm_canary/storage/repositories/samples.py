@@ -78,6 +78,7 @@ class Graded(NamedTuple):
     """What is known of a sample when its window closes."""
 
     stream: str
+    arm: str | None
     judge_id: str | None
     judge_score: float | None
     human_score: float | None  # None: not asked by the probability stream, or nobody answered
@@ -317,6 +318,7 @@ def graded(session: Session, inference_ids: Collection[str], rubric_id: str) -> 
     query = select(
         col(Sample.inference_id),
         col(Sample.stream),
+        col(Sample.arm),
         col(Sample.judge_id),
         col(Sample.judge_score),
         col(Sample.human_score),
@@ -328,6 +330,7 @@ def graded(session: Session, inference_ids: Collection[str], rubric_id: str) -> 
     return {
         row.inference_id: Graded(
             row.stream,
+            row.arm,
             row.judge_id,
             row.judge_score,
             row.human_score if _counts(row) else None,

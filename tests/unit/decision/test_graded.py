@@ -77,7 +77,8 @@ def test_a_worse_one_is_rolled_back_on_its_points():
             id="many-labels-that-do-not-tell",
         ),
         pytest.param({"labelled": (60, 29)}, "29 of 30 answers of the canary", id="few-of-one-arm"),
-        pytest.param({"lately": (40, 4)}, "graded 4 of the 40 answers", id="people-have-stopped"),
+        pytest.param({"lately": (40, 2)}, "graded 2 of the 40 answers", id="people-have-stopped"),
+        pytest.param({"lately": (300, 6)}, "people grade 0.40 %", id="people-hardly-reply"),
         pytest.param(
             {"drawn": (0, 0), "without_text": (500, 500), "judges": ()},
             "none keeps its text",
