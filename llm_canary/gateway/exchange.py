@@ -23,7 +23,8 @@ from llm_canary.telemetry.events import Absorbed, Continuation, Terminal
 
 CLIENT_LEFT_STATUS = 499
 _RETRIED = (408, 409, 429, CLIENT_LEFT_STATUS)
-_QUICK_BYTES = 16 * 1024
+_QUICK_BYTES = 32 * 1024
+_FEW_VALUES = 1_000
 _FORMATS = frozenset({"response_format", "text"})  # an answer to be checked against a schema
 
 
@@ -151,7 +152,7 @@ class Exchange:
 
     @property
     def is_quick_to_record(self) -> bool:
-        """Whether its event is made in a few microseconds: no text to look into, no stream."""
+        """Whether its event, but for redaction, is made in a few microseconds: short, no stream."""
         if self.route is None or self.request is None:
             return True
         return (
@@ -159,7 +160,14 @@ class Exchange:
             and self.route.is_quick_to_record
             and self.weight_bytes < _QUICK_BYTES
             and not _FORMATS & self.request.fields.keys()
+            and (not self.route.walks_texts or self._has_few_values)
         )
+
+    @property
+    def _has_few_values(self) -> bool:
+        """Whether the JSON of the request and of its answer is walked through in no time."""
+        bodies = [self.request.body if self.request is not None else b"", self.answer or b""]
+        return sum(body.count(sign) for body in bodies for sign in b",[{") < _FEW_VALUES
 
     @property
     def weight_bytes(self) -> int:

@@ -34,7 +34,7 @@ from llm_canary.gateway.errors import (
 from llm_canary.gateway.exchange import CLIENT_LEFT_STATUS, Exchange
 from llm_canary.gateway.keys import Caller
 from llm_canary.gateway.limits import Moment, hold
-from llm_canary.gateway.record import event_of
+from llm_canary.gateway.record import Unredacted, event_of
 from llm_canary.gateway.relay import Outgoing, relay
 from llm_canary.gateway.snapshot import CompiledRoute, CompiledVariant, Snapshot
 from llm_canary.gateway.state import GatewayState
@@ -115,29 +115,40 @@ def _record(state: GatewayState, exchange: Exchange) -> None:
     """Hand the exchange to telemetry, and remember what a later request may ask for.
 
     The client has its answer by now. A quick event is made here: handing the interpreter to the
-    telemetry thread and back costs more than it saves.
+    telemetry thread and back costs more than it saves. What may have to be redacted goes there.
     """
     if exchange.hold is not None:
         exchange.hold.end()
     _remember(state, exchange)
-    make = partial(_event, state, exchange)
+    weight_bytes = exchange.weight_bytes
     if exchange.is_quick_to_record:
-        state.record(make())
+        event = _event(state, exchange)
+        if isinstance(event, InferenceEvent):
+            state.record(event)
+        else:
+            state.record(event, weight_bytes=weight_bytes, without_text=lambda: event.event)
     else:
         state.record(
-            make,
-            weight_bytes=exchange.weight_bytes,
-            without_text=partial(make, keeps_text=False),
+            lambda: _finished(_event(state, exchange)),
+            weight_bytes=weight_bytes,
+            without_text=lambda: _finished(_event(state, exchange, keeps_text=False)),
         )
 
 
-def _event(state: GatewayState, exchange: Exchange, *, keeps_text: bool = True) -> InferenceEvent:
-    event = event_of(exchange, state.token_rates, keeps_text=keeps_text)
+def _event(
+    state: GatewayState, exchange: Exchange, *, keeps_text: bool = True
+) -> InferenceEvent | Unredacted:
+    made = event_of(exchange, state.token_rates, keeps_text=keeps_text)
     if exchange.hold is not None:
+        event = made if isinstance(made, InferenceEvent) else made.event
         prompt, completion = event.prompt_tokens, event.completion_tokens
         tokens = None if prompt is None or completion is None else prompt + completion
         exchange.hold.settle(tokens, event.cost_nanousd, state.clock.now_s())
-    return event
+    return made
+
+
+def _finished(event: InferenceEvent | Unredacted) -> InferenceEvent:
+    return event if isinstance(event, InferenceEvent) else event()
 
 
 def _remember(state: GatewayState, exchange: Exchange) -> None:

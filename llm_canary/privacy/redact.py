@@ -50,6 +50,16 @@ class Redactor:
             text = redacted
         return text
 
+    @property
+    def has_patterns(self) -> bool:
+        """Whether the file's patterns are looked for: they have no signs by which to be quick."""
+        return bool(self._custom)
+
+    def leaves(self, texts: Iterable[str]) -> bool:
+        """Say whether one look at all of `texts` together shows that each stays as it is."""
+        # A sign in one of them is one in all; none reaches over a NUL, so two do not make one.
+        return not self._custom and not hints_of("\0".join(texts))
+
     def _once(self, text: str) -> str:
         """Replace by one kind of look after the other, each at what the ones before have left."""
         if self._custom:
