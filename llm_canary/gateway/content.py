@@ -26,7 +26,11 @@ _LAST_WORD_CHARS = 256
 _NUMBER_MARKS = "0123456789 ()+-./"
 _DATA_URL = re.compile(r"data:[\w.+/;=-]{0,100}[;,]", re.IGNORECASE)
 _LEAST_BASE64 = 1024
+_JSON = frozenset("{[")  # how JSON begins that has texts in it
+_SPECIAL = _JSON | frozenset("dD")  # and how data: begins
 _BASE64 = re.compile(r"[A-Za-z0-9+/_=\r\n-]+")
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
 
 
 class Kept(NamedTuple):
@@ -110,29 +114,30 @@ class _Document:
 
     def json(self, data: bytes) -> str:
         """Return JSON redacted; raise ValueError or RecursionError where it cannot be read."""
-        value = msgspec.json.decode(data)
-        return msgspec.json.encode(self._value(value, 0)).decode()
+        return _encode(self._value(_decode(data), 0)).decode()
 
     def text(self, text: str, depth: int = 0) -> str:
         """Return a text redacted, JSON in it as JSON; what has no room is cut."""
-        if _is_media(text):
-            return MEDIA
-        if text[:1] in {"{", "["} and (nested := self._nested(text, depth)) is not None:
-            return nested
-        whole = _cut(text, self._room)
-        self._room = max(0, self._room - len(whole))
-        return self._redact(whole)
+        if text[:1] in _SPECIAL or len(text) >= _LEAST_BASE64:
+            if _is_media(text):
+                return MEDIA
+            if text[:1] in _JSON and (nested := self._nested(text, depth)) is not None:
+                return nested
+        if len(text) > self._room:
+            text = _cut(text, self._room)
+        self._room -= len(text)
+        return self._redact(text)
 
     def _nested(self, text: str, depth: int) -> str | None:
         try:
-            value = msgspec.json.decode(text)
+            value = _decode(text)
         except (ValueError, RecursionError):
             return None
         if not isinstance(value, dict | list):
             return None
         redacted = self._value(value, depth + 1)
         # As it was written, as long as nothing is found.
-        return text if redacted == value else msgspec.json.encode(redacted).decode()
+        return text if redacted == value else _encode(redacted).decode()
 
     def _value(self, value: Any, depth: int) -> Any:  # noqa: ANN401 - JSON
         if depth > _MAX_DEPTH:
@@ -160,8 +165,6 @@ def _is_media(text: str) -> bool:
 
 def _cut(text: str, room: int) -> str:
     """Return the beginning of `text`, without the word or number in which the cut would lie."""
-    if len(text) <= room:
-        return text
     kept = text[:room]
     place = max(kept.rfind(mark, max(0, room - _LAST_WORD_CHARS)) for mark in " \n\t,;")
     return kept[: max(place, 0) or max(0, room - _LAST_WORD_CHARS)].rstrip(_NUMBER_MARKS)

@@ -83,7 +83,7 @@ class CompiledRoute:
     split: SplitRule | None
     variants: dict[Role, CompiledVariant]
     pins: dict[str, Role]
-    is_quick_to_record: bool  # no answer is checked, and no pattern of the file looked for
+    is_quick_to_record: bool  # no answer is checked against a format
     walks_texts: bool  # of a request, to redact each
     redactor: Redactor | None  # None: its patterns cannot be used, so nothing is kept redacted
     meter: Meter | None  # None: nothing is limited
@@ -166,7 +166,6 @@ class Snapshot:
             eligible = tuple(
                 declared.get(name) or default_source(name) for name in route.split.eligible
             )
-        walks_texts = route.content is ContentStore.REDACTED
         pins = {role.value: role for role in variants}
         pins.update({variant.opaque_id: role for role, variant in variants.items()})
         return CompiledRoute(
@@ -177,9 +176,8 @@ class Snapshot:
             split=split,
             variants=variants,
             pins=pins,
-            is_quick_to_record="response_format" not in route.control.params
-            and not (walks_texts and route.redact.patterns),
-            walks_texts=walks_texts,
+            is_quick_to_record="response_format" not in route.control.params,
+            walks_texts=route.content is ContentStore.REDACTED,
             redactor=self._redactor(route.name, route.redact),
             meter=self._meters.of_route(route.name, route.limits, self._now_s),
         )
