@@ -53,7 +53,10 @@ class Bucket:
 
     def take(self, amount: float) -> None:
         """Take, or with a negative amount give back."""
-        self._level = max(-self.capacity, min(self.capacity, self._level - amount))
+        level, capacity = self._level - amount, self.capacity
+        self._level = (
+            level if -capacity <= level <= capacity else max(-capacity, min(capacity, level))
+        )
 
     def reset_s(self, now_s: float) -> float:
         """Return in how many seconds it is full."""
@@ -131,7 +134,8 @@ class Meter:
 
     def check(self, tokens: float, moment: Moment) -> RateLimited | None:
         """Return why a request cannot be served now, None when it can."""
-        self._enter()
+        if self._told:
+            self._enter()
         if (budget := self.limits.budget_nanousd_per_day) is not None:
             spent, known = self._spent(moment.at_s)
             if spent >= budget:

@@ -226,9 +226,9 @@ def limit(
     of_route = route.meter if route is not None else None
     if of_key is None and of_route is None:
         return
-    meters = tuple(meter for meter in (of_key, of_route) if meter is not None)
+    meters = tuple([meter for meter in (of_key, of_route) if meter is not None])
     tokens = 0.0
-    if request is not None and any(meter.tokens is not None for meter in meters):
+    if request is not None and [meter for meter in meters if meter.tokens is not None]:
         tokens = expected_tokens(exchange, request)
     try:
         exchange.hold = hold(meters, tokens, Moment(exchange.started, exchange.at_s))
@@ -245,8 +245,15 @@ def expected_tokens(exchange: Exchange, request: InferenceRequest) -> float:
     prompt = sum(map(len, request.texts())) / _CHARS_PER_TOKEN
     if exchange.dialect is EMBEDDINGS:
         return prompt
-    asked = (request.value((name,)) for name in _MOST_TOKENS if name in request.fields)
-    most = next((n for n in asked if isinstance(n, int) and n > 0), _ANSWER_TOKENS)
+    most = _ANSWER_TOKENS
+    for name in _MOST_TOKENS:
+        if (
+            name in request.fields
+            and isinstance(asked := request.value((name,)), int)
+            and asked > 0
+        ):
+            most = asked
+            break
     return prompt + min(most, _ANSWER_TOKENS_AT_MOST)
 
 
