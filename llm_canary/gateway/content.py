@@ -20,6 +20,7 @@ from llm_canary.routing.table import ContentStore
 
 MAX_KEPT_CHARS = 256 * 1024
 MEDIA = "[MEDIA]"  # an image, a recording or a file, in which nothing can be found
+_SHORT_CHARS = 4 * 1024  # also few enough for JSON that is nothing but signs
 _MAX_DEPTH = 64
 _LEAST_DIGITS = 10**6
 _LAST_WORD_CHARS = 256
@@ -57,8 +58,9 @@ def keep_or_defer(
 ) -> Kept | Callable[[], Kept]:
     """Return the same, or, where there may be something to redact, a function that does the work.
 
-    Most texts have nothing private in them. One look at all of a request's and an answer's texts
-    together shows that, in a few microseconds; a closer look takes up to 2 ms per kilobyte.
+    Most short texts have nothing private in them. One look at all of a request's and an answer's
+    texts together shows that, in a few microseconds; a closer look takes up to 2 ms per kilobyte.
+    A long text nearly always has a number or a link that asks for it.
     """
     if policy is ContentStore.NONE or (policy is ContentStore.REDACTED and redactor is None):
         return NOTHING
@@ -85,7 +87,7 @@ def _redacted(
     def kept(redact: Callable[[str], str]) -> Kept:
         return Kept(content_hash, _request(request, redact), _answer(response, redact))
 
-    if not redactor.has_patterns:
+    if len(request) + len(response) <= _SHORT_CHARS and not redactor.has_patterns:
         as_they_are = kept(gather)
         if redactor.leaves(texts):
             return as_they_are

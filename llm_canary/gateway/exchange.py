@@ -24,8 +24,6 @@ from llm_canary.telemetry.events import Absorbed, Continuation, Terminal
 CLIENT_LEFT_STATUS = 499
 _RETRIED = (408, 409, 429, CLIENT_LEFT_STATUS)
 _QUICK_BYTES = 32 * 1024
-_SHORT_BYTES = 4 * 1024
-_FEW_VALUES = 1_000
 _FORMATS = frozenset({"response_format", "text"})  # an answer to be checked against a schema
 
 
@@ -161,16 +159,7 @@ class Exchange:
             and self.route.is_quick_to_record
             and self.weight_bytes < _QUICK_BYTES
             and not _FORMATS & self.request.fields.keys()
-            and (not self.route.walks_texts or self._has_few_values)
         )
-
-    @property
-    def _has_few_values(self) -> bool:
-        """Whether the JSON of the request and of its answer is walked through in no time."""
-        if self.weight_bytes < _SHORT_BYTES:
-            return True
-        bodies = (self.request.body if self.request is not None else b"", self.answer or b"")
-        return sum(body.count(sign) for body in bodies for sign in b",[{") < _FEW_VALUES
 
     @property
     def weight_bytes(self) -> int:

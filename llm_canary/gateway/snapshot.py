@@ -84,7 +84,6 @@ class CompiledRoute:
     variants: dict[Role, CompiledVariant]
     pins: dict[str, Role]
     is_quick_to_record: bool  # no answer is checked against a format
-    walks_texts: bool  # of a request, to redact each
     redactor: Redactor | None  # None: its patterns cannot be used, so nothing is kept redacted
     meter: Meter | None  # None: nothing is limited
 
@@ -177,7 +176,6 @@ class Snapshot:
             variants=variants,
             pins=pins,
             is_quick_to_record="response_format" not in route.control.params,
-            walks_texts=route.content is ContentStore.REDACTED,
             redactor=self._redactor(route.name, route.redact),
             meter=self._meters.of_route(route.name, route.limits, self._now_s),
         )
