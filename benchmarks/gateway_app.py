@@ -2,8 +2,9 @@
 
 Every request is parsed, hashed, assigned, rewritten, relayed, tapped and recorded into a spool.
 Set LLM_CANARY_BENCH_TELEMETRY=off to see what the recording costs, LLM_CANARY_BENCH_CONTENT=redacted
-to see what redaction does, and LLM_CANARY_BENCH_GUARDS=on what a key, limits that are never met, a
-detected language and redaction cost together (the key: KEY).
+to see what redaction does, and LLM_CANARY_BENCH_GUARDS to what else is to be on: some of `key` (which
+is KEY), `limits` (never met), `length` and `language` (segments by the first message) and `redaction`,
+with commas between, or `on` for all of them.
 """
 
 import gc
@@ -12,7 +13,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import msgspec
 import uvicorn
 
 from llm_canary.gateway.app import GatewayApp
@@ -36,6 +36,11 @@ PRICE = Price(input=250.0, output=2000.0, cached_input=25.0)
 PROMPT = "You are a careful assistant. Answer briefly and name your sources. " * 8
 
 
+LIMITS = Limits(10_000_000, 10_000_000_000, 1_000_000, 10**18)
+BY_TEXT = {"language": "detect", "length": "first_message"}
+GUARDS = ("key", "limits", *BY_TEXT, "redaction")
+
+
 class NoWriter:
     """Drops everything."""
 
@@ -50,6 +55,16 @@ class NoWriter:
         del timeout_s
 
 
+def guards_on():
+    chosen = os.environ.get("LLM_CANARY_BENCH_GUARDS") or "none"
+    if chosen in ("on", "none"):
+        return GUARDS if chosen == "on" else ()
+    guards = chosen.split(",")
+    if unknown := set(guards) - set(GUARDS):
+        raise SystemExit(f"no guards: {', '.join(sorted(unknown))}; there are {', '.join(GUARDS)}")
+    return guards
+
+
 def table():
     control = Variant(upstream="mock", model="mock-model-a", price=PRICE)
     canary = Variant(
@@ -58,25 +73,24 @@ def table():
     split = Split(
         rollout_id="bench", rollout="bench", salt="bench", stage="initial", share=0.1, canary=canary
     )
+    guards = guards_on()
+    limits = LIMITS if "limits" in guards else None
+    segments = {"tier": "header:x-canary-segment-tier", "hour": "derive"}
+    segments |= {name: source for name, source in BY_TEXT.items() if name in guards}
+    content = os.environ.get("LLM_CANARY_BENCH_CONTENT", "none")
     route = Route(
         name="mock-model",
         control=control,
         unit=("header:x-canary-user", "body:user"),
-        segments={"tier": "header:x-canary-segment-tier", "hour": "derive"},
+        segments=segments,
         split=split,
-        content=ContentStore(os.environ.get("LLM_CANARY_BENCH_CONTENT", "none")),
+        limits=limits,
+        content=ContentStore("redacted" if "redaction" in guards else content),
     )
     keys = ()
-    if os.environ.get("LLM_CANARY_BENCH_GUARDS") == "on":
+    if "key" in guards:
         os.environ["LLM_CANARY_BENCH_KEY"] = "KEY"
-        limits = Limits(10_000_000, 10_000_000_000, 1_000_000, 10**18)
         keys = (KeyRef(name="bench", secret="${LLM_CANARY_BENCH_KEY}", limits=limits),)
-        route = msgspec.structs.replace(
-            route,
-            limits=limits,
-            content=ContentStore.REDACTED,
-            segments={**route.segments, "language": "detect", "length": "first_message"},
-        )
     return RoutingTable(
         config_hash="bench",
         keys=keys,

@@ -136,9 +136,18 @@ class Replies(NamedTuple):
         return self.answered[canary] / self.asked[canary]
 
     @property
+    def least_rate(self) -> float | None:
+        """The rate of the arm that has the lower one."""
+        rates = (self.rate(canary=False), self.rate(canary=True))
+        return None if None in rates else min(each for each in rates if each is not None)
+
+    @property
     def fewest(self) -> tuple[int, int]:
-        """How many were asked and answered, of the arm of which fewer were answered."""
-        return min(zip(self.asked, self.answered, strict=True), key=itemgetter(1))
+        """How many were asked and answered, of the arm with too few answers or the lower rate."""
+        arms = list(zip(self.asked, self.answered, strict=True))
+        if min(self.answered) < MIN_ANSWERED:
+            return min(arms, key=itemgetter(1))
+        return min(arms, key=lambda arm: arm[1] / arm[0])
 
 
 def step_s(window_s: float) -> float:

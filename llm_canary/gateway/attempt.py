@@ -117,7 +117,7 @@ class Attempt:
         if request_id is not None:
             forwarded.append((b"x-upstream-request-id", request_id))
             self._exchange.upstream_request_id = request_id.decode("latin-1")
-        if self._exchange.hold is not None:
+        if forwarded and self._exchange.hold is not None:
             own = {name for name, _ in self._exchange.hold.headers}
             forwarded = [field for field in forwarded if field[0] not in own]
         self._forwarded = forwarded

@@ -23,7 +23,7 @@ from llm_canary.telemetry.events import Absorbed, Continuation, Terminal
 
 CLIENT_LEFT_STATUS = 499
 _RETRIED = (408, 409, 429, CLIENT_LEFT_STATUS)
-_QUICK_BYTES = 16 * 1024
+_QUICK_BYTES = 32 * 1024
 _FORMATS = frozenset({"response_format", "text"})  # an answer to be checked against a schema
 
 
@@ -151,7 +151,7 @@ class Exchange:
 
     @property
     def is_quick_to_record(self) -> bool:
-        """Whether its event is made in a few microseconds: no text to look into, no stream."""
+        """Whether its event, but for redaction, is made in a few microseconds: short, no stream."""
         if self.route is None or self.request is None:
             return True
         return (

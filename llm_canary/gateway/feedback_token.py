@@ -11,8 +11,8 @@ import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from struct import Struct
 
+from llm_canary.auth import Hmac
 from llm_canary.errors import Unauthorized
-from llm_canary.opaque import Opaque
 
 _FORM = Struct(">B16sI")  # version, the exchange's id, UNIX seconds at which it ends
 _VERSION = 1
@@ -26,7 +26,7 @@ class FeedbackTokens:
     """Makes and reads the tokens of one installation."""
 
     def __init__(self, secret: bytes, lifetime_s: float) -> None:
-        self._key = Opaque(hmac.digest(secret, _PURPOSE, "sha256"))
+        self._hmac = Hmac(hmac.digest(secret, _PURPOSE, "sha256")).of
         self._lifetime_s = lifetime_s
 
     def make(self, request_id: str, now_s: float) -> str:
@@ -52,7 +52,7 @@ class FeedbackTokens:
         return str(request_id.hex())
 
     def _mac(self, said: bytes) -> bytes:
-        return hmac.digest(self._key, said, "sha256")[:_MAC_BYTES]
+        return self._hmac(said)[:_MAC_BYTES]
 
 
 def _bytes(token: object) -> bytes:

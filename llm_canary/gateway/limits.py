@@ -37,19 +37,26 @@ class Bucket:
 
     def level(self, now_s: float) -> float:
         """Return what may be taken now; a clock that goes back refills nothing."""
-        elapsed_s = now_s - self._at_s
-        self._at_s = now_s
-        if elapsed_s > 0.0:
-            self._level = min(self.capacity, self._level + elapsed_s * self.per_s)
+        if now_s != self._at_s:  # a request asks several times
+            elapsed_s = now_s - self._at_s
+            self._at_s = now_s
+            if elapsed_s > 0.0:
+                self._level = min(self.capacity, self._level + elapsed_s * self.per_s)
         return self._level
 
     def wait_s(self, amount: float, now_s: float) -> float:
         """Return in how many seconds `amount` can be taken; 0 = now."""
-        return max(0.0, (min(amount, self.capacity) - self.level(now_s)) / self.per_s)
+        level = self.level(now_s)
+        if amount <= level:
+            return 0.0
+        return max(0.0, (min(amount, self.capacity) - level) / self.per_s)
 
     def take(self, amount: float) -> None:
         """Take, or with a negative amount give back."""
-        self._level = max(-self.capacity, min(self.capacity, self._level - amount))
+        level, capacity = self._level - amount, self.capacity
+        self._level = (
+            level if -capacity <= level <= capacity else max(-capacity, min(capacity, level))
+        )
 
     def reset_s(self, now_s: float) -> float:
         """Return in how many seconds it is full."""
@@ -127,7 +134,8 @@ class Meter:
 
     def check(self, tokens: float, moment: Moment) -> RateLimited | None:
         """Return why a request cannot be served now, None when it can."""
-        self._enter()
+        if self._told:
+            self._enter()
         if (budget := self.limits.budget_nanousd_per_day) is not None:
             spent, known = self._spent(moment.at_s)
             if spent >= budget:
@@ -142,16 +150,12 @@ class Meter:
                 "wait for one to end",
                 retry_after_s=_SOON_S,
             )
-        for bucket, amount, unit in (
-            (self.requests, 1.0, "requests"),
-            (self.tokens, tokens, "tokens"),
-        ):
-            if bucket is not None and (wait_s := bucket.wait_s(amount, moment.now_s)) > 0.0:
-                return RateLimited(
-                    f"{self.what} is limited to {bucket.per_s * _MINUTE_S:g} {unit} per minute "
-                    f"here; try again in {wait_s:.1f} s",
-                    retry_after_s=wait_s,
-                )
+        bucket, now_s = self.requests, moment.now_s
+        if bucket is not None and (wait_s := bucket.wait_s(1.0, now_s)) > 0.0:
+            return self._limited(bucket, "requests", wait_s)
+        bucket = self.tokens
+        if bucket is not None and (wait_s := bucket.wait_s(tokens, now_s)) > 0.0:
+            return self._limited(bucket, "tokens", wait_s)
         return None
 
     def begin(self, tokens: float) -> None:
@@ -176,6 +180,13 @@ class Meter:
         for own in self._own:
             self._own_sums[own.day] += own.cost_nanousd
 
+    def _limited(self, bucket: Bucket, unit: str, wait_s: float) -> RateLimited:
+        return RateLimited(
+            f"{self.what} is limited to {bucket.per_s * _MINUTE_S:g} {unit} per minute "
+            f"here; try again in {wait_s:.1f} s",
+            retry_after_s=wait_s,
+        )
+
     def _enter(self) -> None:
         while self._told:
             used = self._told.popleft()
@@ -197,7 +208,7 @@ class Meter:
         """Return what this day has cost, and what of it the published sum knows."""
         day = int(at_s // DAY_S)
         known = self._published if self._published_day == day else 0
-        return known + self._own_sums[day], known
+        return known + self._own_sums.get(day, 0), known
 
 
 class Hold:
@@ -281,19 +292,31 @@ def hold(meters: tuple[Meter, ...], tokens: float, moment: Moment) -> Hold:
 
 def rate_headers(meters: Iterable[Meter], now_s: float) -> Headers:
     """Return `x-ratelimit-*` as OpenAI writes them, of the meter that has least left."""
-    headers: Headers = []
-    for unit in ("requests", "tokens"):
-        buckets = [bucket for meter in meters if (bucket := getattr(meter, unit)) is not None]
-        if not buckets:
-            continue
-        least = min(buckets, key=lambda bucket: bucket.level(now_s))
-        end = unit.encode()
-        headers += [
-            (b"x-ratelimit-limit-" + end, b"%d" % least.capacity),
-            (b"x-ratelimit-remaining-" + end, b"%d" % max(0.0, least.level(now_s))),
-            (b"x-ratelimit-reset-" + end, duration_text(least.reset_s(now_s)).encode()),
-        ]
-    return headers
+    return [
+        *_fields_of("requests", [meter.requests for meter in meters], now_s),
+        *_fields_of("tokens", [meter.tokens for meter in meters], now_s),
+    ]
+
+
+_NAMES = {
+    unit: tuple(f"x-ratelimit-{what}-{unit}".encode() for what in ("limit", "remaining", "reset"))
+    for unit in ("requests", "tokens")
+}
+
+
+def _fields_of(unit: str, buckets: Iterable[Bucket | None], now_s: float) -> Headers:
+    least, left = None, 0.0
+    for bucket in buckets:
+        if bucket is not None and ((level := bucket.level(now_s)) < left or least is None):
+            least, left = bucket, level
+    if least is None:
+        return []
+    limit, remaining, reset = _NAMES[unit]
+    return [
+        (limit, b"%d" % least.capacity),
+        (remaining, b"%d" % max(0.0, left)),
+        (reset, duration_text(least.reset_s(now_s)).encode()),
+    ]
 
 
 def duration_text(seconds: float) -> str:

@@ -1,12 +1,16 @@
-"""Makes the event of a finished exchange, in the telemetry thread unless it is quick."""
+"""Makes the event of a finished exchange, in the telemetry thread what is not quick."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from llm_canary.gateway.content import keep
+import msgspec
+
+from llm_canary.gateway.content import NOTHING, Kept, keep_or_defer
 from llm_canary.gateway.dialects.answer import AnswerFacts, facts_of_body, facts_of_stream
 from llm_canary.gateway.dialects.request import InferenceRequest
 from llm_canary.gateway.exchange import Exchange
@@ -24,7 +28,21 @@ _MAX_LABEL_CHARS = 256
 _WORD = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
-def event_of(exchange: Exchange, rates: TokenRates, *, keeps_text: bool = True) -> InferenceEvent:
+@dataclass(slots=True, frozen=True)
+class Unredacted:
+    """An event without its texts, in which there may be something to redact; call it for both."""
+
+    event: InferenceEvent
+    redact: Callable[[], Kept]
+
+    def __call__(self) -> InferenceEvent:
+        """Return the event with its texts redacted."""
+        return msgspec.structs.replace(self.event, **_content_fields(self.redact()))
+
+
+def event_of(
+    exchange: Exchange, rates: TokenRates, *, keeps_text: bool = True
+) -> InferenceEvent | Unredacted:
     """Return the event of `exchange`; `rates` estimate the tokens that nobody reported."""
     finished = exchange.finished if exchange.finished is not None else exchange.started
     fields: dict[str, Any] = {
@@ -40,6 +58,7 @@ def event_of(exchange: Exchange, rates: TokenRates, *, keeps_text: bool = True) 
         "upstream_request_id": _label(exchange.upstream_request_id),
         "path": exchange.path,
         "attempts": exchange.attempts,
+        "retry_count": _retry_count(exchange),
     }
     if exchange.absorbed:
         fields["absorbed"] = exchange.absorbed
@@ -47,12 +66,11 @@ def event_of(exchange: Exchange, rates: TokenRates, *, keeps_text: bool = True) 
         fields["sent_params"] = exchange.sent_params
     if exchange.continuation is not None:
         fields["continuation"] = exchange.continuation
-    if b"x-stainless-retry-count" in exchange.headers:
-        fields["retry_count"] = _retry_count(exchange)
     if exchange.caller is not None:
         fields["key_name"] = exchange.caller.name
     facts = _facts(exchange)
     snapshot, request = exchange.snapshot, exchange.request
+    kept: Kept | Callable[[], Kept] = NOTHING
     if snapshot is not None:
         fields["config_hash"] = snapshot.table.config_hash
         if request is not None:
@@ -60,11 +78,13 @@ def event_of(exchange: Exchange, rates: TokenRates, *, keeps_text: bool = True) 
             fields["schema_expected"] = asks_for_json(expected)
             _note_request(fields, exchange, request, snapshot)
             _note_assignment(fields, exchange, snapshot)
-            if keeps_text:
-                _note_content(fields, exchange, request, facts)
+            kept = _content(exchange, request, facts) if keeps_text else NOTHING
             if facts is not None:
                 _note_answer(fields, exchange, facts, expected)
                 _note_usage(fields, exchange, request, facts, rates)
+    if not isinstance(kept, Kept):
+        return Unredacted(InferenceEvent(**fields), kept)
+    fields.update(_content_fields(kept))
     return InferenceEvent(**fields)
 
 
@@ -237,18 +257,26 @@ def _price(exchange: Exchange) -> Price | None:
     return upstream.price if upstream is not None else None
 
 
-def _note_content(
-    fields: dict[str, Any], exchange: Exchange, request: InferenceRequest, facts: AnswerFacts | None
-) -> None:
+def _content(
+    exchange: Exchange, request: InferenceRequest, facts: AnswerFacts | None
+) -> Kept | Callable[[], Kept]:
     route, snapshot = exchange.route, exchange.snapshot
     if route is None or snapshot is None or exchange.no_log:
-        return
+        return NOTHING
     policy = route.route.content
     if policy is ContentStore.NONE:
-        return
+        return NOTHING
     text = facts.text if facts is not None else ""
-    kept = keep(policy, request.content(), text, snapshot.secret, route.redactor)
-    fields["content_hash"], fields["request_text"], fields["response_text"] = kept
+    return keep_or_defer(policy, request.content(), text, snapshot.secret, route.redactor)
+
+
+def _content_fields(kept: Kept) -> dict[str, Any]:
+    content_hash, request_text, response_text = kept
+    return {
+        "content_hash": content_hash,
+        "request_text": request_text,
+        "response_text": response_text,
+    }
 
 
 def _label(text: str | None) -> str | None:
@@ -265,5 +293,5 @@ def _milliseconds(start: float, end: float | None) -> float | None:
 
 
 def _retry_count(exchange: Exchange) -> int:
-    count = exchange.headers.get(b"x-stainless-retry-count", b"")
-    return int(count) if count.isdigit() and len(count) < 6 else 0
+    count = exchange.headers.get(b"x-stainless-retry-count")
+    return int(count) if count and count.isdigit() and len(count) < 6 else 0

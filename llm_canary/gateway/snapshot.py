@@ -84,7 +84,7 @@ class CompiledRoute:
     split: SplitRule | None
     variants: dict[Role, CompiledVariant]
     pins: dict[str, Role]
-    is_quick_to_record: bool  # no text has to be looked into
+    is_quick_to_record: bool  # no answer is checked against a format
     redactor: Redactor | None  # None: its patterns cannot be used, so nothing is kept redacted
     meter: Meter | None  # None: nothing is limited
 
@@ -177,9 +177,7 @@ class Snapshot:
             split=split,
             variants=variants,
             pins=pins,
-            is_quick_to_record=route.content is ContentStore.NONE
-            and "response_format" not in route.control.params
-            and "detect" not in route.segments.values(),
+            is_quick_to_record="response_format" not in route.control.params,
             redactor=self._redactor(route.name, route.redact),
             meter=self._meters.of_route(route.name, route.limits, self._now_s),
         )

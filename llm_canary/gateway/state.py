@@ -72,12 +72,13 @@ class GatewayState:
         self._attach(self.snapshot)
 
     async def close(self) -> None:
-        """Close upstream connections."""
+        """Close upstream connections; when it is done, all that has ended is recorded."""
         for wire in self.snapshot.wires.values() if self.snapshot is not None else ():
             await wire.close()
         if self._connections is not None:
             await self._connections.close()
         await asyncio.to_thread(self.continuations.close, _CLOSE_S)
+        await asyncio.sleep(0)  # the turn in which the last events are made
 
     def swap(self, table: RoutingTable) -> None:
         """Put `table` in force for all requests that come from now on.

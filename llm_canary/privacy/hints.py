@@ -28,8 +28,16 @@ _SIGNS = (
 
 def hints_of(text: str) -> dict[str, None]:
     """Return the signs that occur in `text`, in the order in which they are followed."""
-    found = _signs().Match(text.encode(errors="surrogatepass"))
-    return dict.fromkeys(_SIGNS[index][0] for index in sorted(found or ()))
+    return dict.fromkeys(_SIGNS[index][0] for index in sorted(_found(text)))
+
+
+def has_hints(text: str) -> bool:
+    """Say whether there is any."""
+    return bool(_found(text))
+
+
+def _found(text: str) -> list[int]:
+    return _signs().Match(text.encode(errors="surrogatepass")) or []
 
 
 @cache

@@ -106,6 +106,7 @@ def test_limited_requests_are_spread_over_the_arms_by_chance_and_enter_no_compar
     statuses = [chat(gateway, headers={**bearer("app"), "x-canary-user": u}).status for u in users]
 
     assert statuses.count(429) > 200
+    gateway.writer.wait(1 + len(users))  # the use of the key is an event, too
     refused = [row for row in rows(gateway) if row.status == 429]
     assert {row.terminal for row in refused} == {Terminal.REJECTED}
     assert not any(row.eligible or row.assigned or row.rollout_id for row in refused)
@@ -114,6 +115,7 @@ def test_limited_requests_are_spread_over_the_arms_by_chance_and_enter_no_compar
     seen = len(rows(gateway))
     for user in users:
         chat(gateway, headers={**bearer("app"), "x-canary-user": user})
+    gateway.writer.wait(2 * (1 + len(users)))
     arms = [row.assigned for row in rows(gateway)[seen:]]
     share = {
         arm: sum(s == 429 for s, a in zip(statuses, arms, strict=True) if a == arm)

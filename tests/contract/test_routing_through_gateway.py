@@ -203,7 +203,7 @@ def test_a_text_that_nobody_has_time_to_redact_is_dropped_and_the_facts_stay(gat
     monkeypatch.setattr(state, "_MAX_PENDING_BYTES", -1)
     gateway.change(route={"content": "redacted"})
 
-    served(gateway)
+    served(gateway, messages=[{"role": "user", "content": "I am jo@x.example"}])
 
     event = gateway.event()
     assert event.request_text is event.response_text is None

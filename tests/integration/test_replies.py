@@ -142,6 +142,21 @@ def test_a_period_that_too_few_have_graded_for_one_to_speak_for_the_others_has_n
     assert {name for name, found in scores.outcomes.items() if found} == late
 
 
+def test_where_the_chance_is_too_small_in_one_arm_neither_has_numbers(engine: Engine) -> None:
+    """One in a hundred is asked; of the control's all reply, of the canary's two fifths."""
+    rows = [
+        drawn(k, k, human=0.0 if k % 2 == 0 or k % 5 < 2 else None, review_rate=0.01)
+        for k in range(180)
+    ]
+    store(engine, rows)
+
+    scores, [period, *_] = scores_of(engine, rows, 200.0)
+
+    assert (period.rate(canary=False), period.rate(canary=True)) == (1.0, pytest.approx(0.4))
+    assert period.fewest == (period.asked[1], period.answered[1])
+    assert not any(scores.outcomes.values())
+
+
 def test_thirty_of_each_arm_are_needed_before_anything_is_scored(engine: Engine) -> None:
     rows = [drawn(2 * k, k, human=1.0) for k in range(60)]
     rows += [drawn(2 * k + 1, k, human=1.0) for k in range(29)]

@@ -15,6 +15,7 @@ from llm_canary.gateway.snapshot import CompiledVariant
 
 USER = "user"
 encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
 _fields_decoder = msgspec.json.Decoder(dict[str, Raw])
 
 
@@ -206,7 +207,7 @@ def readable(raw: bytes | Raw) -> object:
     That the body is JSON was checked when it was read, but not what its escapes mean.
     """
     try:
-        return msgspec.json.decode(raw)
+        return _decode(raw)
     except ValueError:
         return None
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from llm_canary.gateway.content import MAX_KEPT_CHARS, keep
+from llm_canary.gateway.content import MAX_KEPT_CHARS, Kept, keep, keep_or_defer
 from llm_canary.privacy.redact import Redactor
 from llm_canary.routing.table import ContentStore
 
@@ -127,3 +127,24 @@ def test_deep_nesting_ends():
         nested = json.dumps([nested])
 
     assert "jo@x" not in kept([nested]).request_text
+
+
+@pytest.mark.parametrize(
+    ("request_text", "answer", "is_quick"),
+    [
+        pytest.param("Hi", "Hello", True, id="nothing-private"),
+        pytest.param("jo@x.example", "Hello", False, id="in-the-request"),
+        pytest.param("Hi", "jo@x.example", False, id="in-the-answer"),
+        pytest.param('{"a": "jo\\u0040x.example"}', "Hello", False, id="behind-an-escape"),
+        pytest.param("[4242424242424242]", "Hello", False, id="a-number"),
+    ],
+)
+def test_only_what_may_be_private_takes_a_closer_look(request_text, answer, is_quick):
+    body = json.dumps([{"content": request_text}]).encode()
+
+    first = keep_or_defer(ContentStore.REDACTED, body, answer, SECRET, REDACTOR)
+
+    assert isinstance(first, Kept) is is_quick
+    assert (first if is_quick else first()) == keep(
+        ContentStore.REDACTED, body, answer, SECRET, REDACTOR
+    )

@@ -31,6 +31,10 @@ MONDAY_NOON_S = 1795435200.0  # 2026-11-23T12:00Z
         ("ok", None),
         ("x = 1 + 2", None),
         ("🐤🐤🐤", None),
+        ("“How do I reset my password?”, he asked", "en"),  # signs that no script has
+        ("Der Befehl heißt привет und ist nicht gut", "de"),  # half a script decides nothing
+        ("漢字かな交じり文", "ja"),
+        ("the das", None),  # one hit each
     ],
 )
 def test_language_is_told_or_left_open(text, language):
