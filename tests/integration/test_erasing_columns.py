@@ -93,6 +93,7 @@ NO_USER_TEXT: Mapping[str, Mapping[str, str]] = {
         "segments, which are hashed where `hash_segments` says so",
     },
     "drift_look": {"rubric_id rubric_hash judge_id drift report": "sums over anchors"},
+    "probe_run": {"rubric_id rubric_hash judge_id label_hash probes": "sums over labelled answers"},
     "erasure": {"kind target requested_by state position": "a keyed hash, never a clear id"},
     "graded_sample": {
         "item_id response_sha256 prompt response reference context tags": "imported by the operator "
