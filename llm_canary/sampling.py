@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from enum import StrEnum
-from operator import itemgetter
 from typing import NamedTuple
 
 import msgspec
@@ -129,25 +128,19 @@ class Replies(NamedTuple):
     asked: tuple[int, int]
     answered: tuple[int, int]
 
-    def rate(self, *, canary: bool) -> float | None:
-        """Return the part of the arm's that was answered; None: too few to correct a judge by."""
+    @property
+    def rates(self) -> tuple[float, float] | None:
+        """The part of each arm's that was answered; None: of one too few to correct a judge by."""
         if min(self.answered) < MIN_ANSWERED:
             return None
-        return self.answered[canary] / self.asked[canary]
-
-    @property
-    def least_rate(self) -> float | None:
-        """The rate of the arm that has the lower one."""
-        rates = (self.rate(canary=False), self.rate(canary=True))
-        return None if None in rates else min(each for each in rates if each is not None)
+        return self.answered[0] / self.asked[0], self.answered[1] / self.asked[1]
 
     @property
     def fewest(self) -> tuple[int, int]:
         """How many were asked and answered, of the arm with too few answers or the lower rate."""
-        arms = list(zip(self.asked, self.answered, strict=True))
-        if min(self.answered) < MIN_ANSWERED:
-            return min(arms, key=itemgetter(1))
-        return min(arms, key=lambda arm: arm[1] / arm[0])
+        by = self.rates or self.answered
+        canary = by[1] < by[0]
+        return self.asked[canary], self.answered[canary]
 
 
 def step_s(window_s: float) -> float:

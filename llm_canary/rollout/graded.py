@@ -117,18 +117,18 @@ class RubricScores:
         return {} if score is None else {rubric_metric(self._rubric): score}
 
     def _outcomes(self, found: Graded, period: Replies) -> dict[str, float]:
-        rate, least = period.rate(canary=found.arm == Role.CANARY), period.least_rate
-        if found.judge_score is None or rate is None or least is None:
+        rates = period.rates
+        if found.judge_score is None or rates is None:
             return {}
         # A chance that is cut would leave a part of the judge's error in: rather no number. Of
         # neither arm, because a period that counts in one arm only would be taken for a difference.
-        if found.review_rate * least < MIN_PROBABILITY:
+        if found.review_rate * min(rates) < MIN_PROBABILITY:
             return {}
         score = pseudo_outcome(
             self._regression(found.judge_id or "", period.from_s),
             judge=found.judge_score,
             human=found.human_score,
-            probability=found.review_rate * rate,
+            probability=found.review_rate * rates[found.arm == Role.CANARY],
         )
         outcomes = {
             rubric_metric(self._rubric): score,

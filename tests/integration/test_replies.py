@@ -136,8 +136,8 @@ def test_a_period_that_too_few_have_graded_for_one_to_speak_for_the_others_has_n
     scores, replies = scores_of(engine, rows, 200.0)
 
     first, second = replies
-    assert first.rate(canary=True) == pytest.approx(0.4)
-    assert second.rate(canary=True) == pytest.approx(0.5, abs=0.02)
+    assert first.rates[1] == pytest.approx(0.4)
+    assert second.rates[1] == pytest.approx(0.5, abs=0.02)
     late = {row["inference_id"] for row in rows if row["closes_at"] >= utc(T0_S + 100.0)}
     assert {name for name, found in scores.outcomes.items() if found} == late
 
@@ -152,7 +152,7 @@ def test_where_the_chance_is_too_small_in_one_arm_neither_has_numbers(engine: En
 
     scores, [period, *_] = scores_of(engine, rows, 200.0)
 
-    assert (period.rate(canary=False), period.rate(canary=True)) == (1.0, pytest.approx(0.4))
+    assert period.rates == (1.0, pytest.approx(0.4))
     assert period.fewest == (period.asked[1], period.answered[1])
     assert not any(scores.outcomes.values())
 

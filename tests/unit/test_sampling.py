@@ -135,13 +135,12 @@ def test_a_period_may_begin_after_silence_and_says_whether_its_answers_are_enoug
     [found] = periods(closed, 25.0)
 
     assert found == Replies(1_000.0, 1_025.0, (10, 30), (10, MIN_ANSWERED - 1))
-    assert found.rate(canary=False) is None  # of one arm alone there is no difference
-    assert found.rate(canary=True) is None
+    assert found.rates is None  # of one arm alone there is no difference
     assert found.fewest == (30, MIN_ANSWERED - 1)
 
     enough = found._replace(answered=(10, MIN_ANSWERED))
 
-    assert [enough.rate(canary=each) for each in (False, True)] == [1.0, MIN_ANSWERED / 30]
+    assert enough.rates == (1.0, MIN_ANSWERED / 30)
 
 
 @given(st.lists(st.booleans(), max_size=200), st.lists(st.booleans(), max_size=200))
