@@ -154,13 +154,14 @@ def test_a_gateway_without_such_an_upstream_never_imports_litellm():
 import sys
 from llm_canary.server.data_plane import DataPlane
 from llm_canary.gateway.state import GatewayState
+from llm_canary.opaque import Opaque
 from llm_canary.routing.table import RoutingTable, Upstream
 import asyncio
 
 async def run(kind):
     state = GatewayState(None)
     up = Upstream(name="up", kind=kind, provider="anthropic", base_url="http://127.0.0.1:9/v1")
-    state.swap(RoutingTable(config_hash="h", version=1, routes={}, upstreams={"up": up}, unit_secret=Opaque(b"\xab" * 32)))
+    state.swap(RoutingTable(config_hash="h", version=1, routes={}, upstreams={"up": up}, unit_secret=Opaque(bytes(32))))
     await state.start()
     await asyncio.sleep(0.3)
     print("litellm" in sys.modules)
