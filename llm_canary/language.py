@@ -8,10 +8,12 @@ None: too short or unknown.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from itertools import combinations
+from itertools import combinations, repeat
+from struct import Struct
 
 _SAMPLE_CHARS = 1_000
+_BEGINNING_CHARS = 200  # enough of most texts
+_CLEAR_HITS = 4  # and twice as many as the runner-up
 _LEAST_LETTERS = 2
 _LEAST_HITS = 2
 _WORD = re.compile(r"[^\W\d_]+")
@@ -44,32 +46,40 @@ _WORDS: dict[str, str] = {
 }
 
 
-def _languages_by_word() -> dict[str, frozenset[str]]:
-    """Return in which languages' words a word is found.
+def _counters() -> dict[str, int]:
+    """Return what a word adds to the counters of all languages, which are one number.
 
     Any part of a listed word counts, "w" as well as "what": segments that are stored were told so.
     """
-    languages: dict[str, set[str]] = {}
-    for language, words in _WORDS.items():
-        for word in words.split():
-            for start, end in combinations(range(len(word) + 1), 2):
-                languages.setdefault(word[start:end], set()).add(language)
-    # The same set for the same languages: they are counted by it, and it keeps its hash.
-    known: dict[frozenset[str], frozenset[str]] = {}
-    return {
-        word: known.setdefault(each, each)
-        for word, each in ((word, frozenset(names)) for word, names in languages.items())
-    }
+    counters: dict[str, int] = {}
+    for place, words in enumerate(_WORDS.values()):
+        parts = {
+            word[start:end]
+            for word in words.split()
+            for start, end in combinations(range(len(word) + 1), 2)
+        }
+        for part in parts:
+            counters[part] = counters.get(part, 0) + (1 << _COUNTER_BITS * place)
+    return counters
 
 
-_LANGUAGES = _languages_by_word()
-_ASCII_WORDS = {code: " " for code in range(128) if not chr(code).isalpha()}
+_COUNTER_BITS = 16  # no text's sample has so many words
+_COUNTER = _counters()
+_ASCII_COUNTER = {word.encode(): counter for word, counter in _COUNTER.items()}
+_counts = Struct(f"<{len(_WORDS)}H").unpack
+_LANGUAGES = tuple(_WORDS)
+_ZEROS = repeat(0)
+# Letters in lower case; all else parts words.
+_ASCII_LETTERS = bytes(
+    ord(chr(code).lower()) if chr(code).isalpha() and code < 128 else ord(" ")
+    for code in range(256)
+)
 
 
 def detect_language(text: str) -> str | None:
     """Return an ISO 639-1 code, or None when the text gives no clear answer."""
     sample = text[:_SAMPLE_CHARS]
-    return _by_script(sample) or _by_words(sample.lower())
+    return _by_script(sample) or _by_words(sample)
 
 
 def _by_script(sample: str) -> str | None:
@@ -88,13 +98,22 @@ def _by_script(sample: str) -> str | None:
 
 
 def _by_words(sample: str) -> str | None:
-    # The pattern takes four times as long.
-    words = sample.translate(_ASCII_WORDS).split() if sample.isascii() else _WORD.findall(sample)
-    scores = dict.fromkeys(_WORDS, 0)
-    for languages, count in Counter(map(_LANGUAGES.get, words)).items():
-        for language in languages or ():
-            scores[language] += count
-    *_, second, hits = sorted(scores.values())
-    if hits < _LEAST_HITS or hits == second:
-        return None
-    return max(scores, key=lambda language: scores[language])
+    """Look at the beginning alone where that is clear: a third of the time."""
+    if len(sample) > 2 * _BEGINNING_CHARS:
+        language, hits, second = _hits(sample[:_BEGINNING_CHARS])
+        if hits >= _CLEAR_HITS and hits >= 2 * second:
+            return language
+    language, hits, second = _hits(sample)
+    return language if hits >= _LEAST_HITS and hits > second else None
+
+
+def _hits(sample: str) -> tuple[str, int, int]:
+    """Return the language with the most words, their number, and that of the runner-up."""
+    if sample.isascii():  # a third of the time
+        words = sample.encode().translate(_ASCII_LETTERS).split()
+        total = sum(map(_ASCII_COUNTER.get, words, _ZEROS))
+    else:
+        total = sum(map(_COUNTER.get, _WORD.findall(sample.lower()), _ZEROS))
+    counts = _counts(total.to_bytes(_COUNTER_BITS // 8 * len(_WORDS), "little"))
+    *_, second, hits = sorted(counts)
+    return _LANGUAGES[counts.index(hits)], hits, second

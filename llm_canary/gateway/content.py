@@ -30,6 +30,7 @@ _LEAST_BASE64 = 1024
 _JSON = frozenset("{[")  # how JSON begins that has texts in it
 _SPECIAL = _JSON | frozenset("dD")  # and how data: begins
 _BASE64 = re.compile(r"[A-Za-z0-9+/_=\r\n-]+")
+_PLAIN_ESCAPES = ((rb"\n", b"\n"), (rb"\"", b'"'), (rb"\t", b"\t"), (rb"\r", b"\r"), (rb"\/", b"/"))
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
@@ -64,15 +65,40 @@ def keep_or_defer(
     """
     if policy is ContentStore.NONE or (policy is ContentStore.REDACTED and redactor is None):
         return NOTHING
-    digest = blake2b(digest_size=16, key=secret)
-    digest.update(request + b"\0" + response.encode(errors="surrogatepass"))
+    answer = response.encode(errors="surrogatepass")
+    digest = blake2b(b"%b\0%b" % (request, answer), digest_size=16, key=secret)
     content_hash = digest.hexdigest()
     if policy is ContentStore.HASH:
         return Kept(content_hash, None, None)
     if policy is ContentStore.REDACTED and redactor is not None:
+        if _is_plain(request, answer, redactor):
+            return Kept(content_hash, request.decode(errors="replace"), response)
         return _redacted(content_hash, request, response, redactor)
     prompt = request[: 4 * MAX_KEPT_CHARS].decode(errors="replace")[:MAX_KEPT_CHARS]
     return Kept(content_hash, prompt, response[:MAX_KEPT_CHARS])
+
+
+def _is_plain(request: bytes, response: bytes, redactor: Redactor) -> bool:
+    """Say whether there is nothing to redact in a short exchange, as it is written.
+
+    Most are so, and reading them as JSON would take three times as long. What could hide something,
+    or is kept in another form, is not plain: escapes of letters, media, deep nesting.
+    """
+    if len(request) + len(response) > _SHORT_CHARS or redactor.has_patterns:
+        return False
+    if b"\\" in request:
+        for escape, meaning in _PLAIN_ESCAPES:
+            request = request.replace(escape, meaning)
+        if b"\\" in request:
+            return False
+    both = b"%b\0%b" % (request, response)
+    if both.count(b"[") + both.count(b"{") > _MAX_DEPTH or response[:5].lower() == b"data:":
+        return False
+    start = 0
+    while len(both) - start >= _LEAST_BASE64:  # there is a space in each stretch of that length
+        if (start := both.rfind(b" ", start, start + _LEAST_BASE64) + 1) == 0:
+            return False
+    return redactor.leaves(both)
 
 
 def _redacted(
@@ -89,7 +115,7 @@ def _redacted(
 
     if len(request) + len(response) <= _SHORT_CHARS and not redactor.has_patterns:
         as_they_are = kept(gather)
-        if redactor.leaves(texts):
+        if redactor.leaves("\0".join(texts).encode(errors="surrogatepass")):
             return as_they_are
     return partial(kept, redactor.redact)
 

@@ -18,6 +18,7 @@ from llm_canary.routing.limits import Limits, Spending
 
 DAY_S = 86_400
 _MINUTE_S = 60.0
+_ROUNDING_S = 1e-6  # more than a minute of sums can be off
 _TOGETHER_S = 0.25  # what becomes known within it is one entry
 _SOON_S = 1.0  # when a slot will be free, or an unpublished sum is settled, nobody knows
 
@@ -25,42 +26,62 @@ _SOON_S = 1.0  # when a slot will be free, or an unpublished sum is settled, nob
 class Bucket:
     """A token bucket that refills evenly and holds one minute's worth.
 
-    A debt is at most one more minute's worth, so that no wild count closes it for good.
+    All it knows is when it will be full, so that nothing has to be refilled (the generic cell rate
+    algorithm: ITU-T I.371, annex A). A debt is at most one more minute's worth, so that no wild
+    count closes it for good.
     """
 
-    __slots__ = ("_at_s", "_level", "capacity", "per_s")
+    __slots__ = ("_full_at_s", "_limit", "_remaining", "_reset", "_s_per", "_whole_s", "capacity")
 
-    def __init__(self, per_minute: float, now_s: float) -> None:
+    def __init__(self, per_minute: float, now_s: float, unit: str = "requests") -> None:
         self.capacity = max(1.0, per_minute)
-        self.per_s = per_minute / _MINUTE_S
-        self._level, self._at_s = self.capacity, now_s
+        self._s_per = _MINUTE_S / per_minute
+        self._whole_s = self.capacity * self._s_per
+        self._full_at_s = now_s
+        self._limit = (f"x-ratelimit-limit-{unit}".encode(), b"%d" % self.capacity)
+        self._remaining = f"x-ratelimit-remaining-{unit}".encode()
+        self._reset = f"x-ratelimit-reset-{unit}".encode()
+
+    @property
+    def per_minute(self) -> float:
+        """How fast it refills."""
+        return _MINUTE_S / self._s_per
 
     def level(self, now_s: float) -> float:
-        """Return what may be taken now; a clock that goes back refills nothing."""
-        if now_s != self._at_s:  # a request asks several times
-            elapsed_s = now_s - self._at_s
-            self._at_s = now_s
-            if elapsed_s > 0.0:
-                self._level = min(self.capacity, self._level + elapsed_s * self.per_s)
-        return self._level
-
-    def wait_s(self, amount: float, now_s: float) -> float:
-        """Return in how many seconds `amount` can be taken; 0 = now."""
-        level = self.level(now_s)
-        if amount <= level:
-            return 0.0
-        return max(0.0, (min(amount, self.capacity) - level) / self.per_s)
-
-    def take(self, amount: float) -> None:
-        """Take, or with a negative amount give back."""
-        level, capacity = self._level - amount, self.capacity
-        self._level = (
-            level if -capacity <= level <= capacity else max(-capacity, min(capacity, level))
-        )
+        """Return what may be taken now."""
+        return self.capacity - self.reset_s(now_s) / self._s_per
 
     def reset_s(self, now_s: float) -> float:
         """Return in how many seconds it is full."""
-        return (self.capacity - self.level(now_s)) / self.per_s
+        missing_s = self._full_at_s - now_s
+        if missing_s <= 0.0:
+            return 0.0
+        if missing_s > 2.0 * self._whole_s:
+            self._full_at_s = now_s + 2.0 * self._whole_s
+            return 2.0 * self._whole_s
+        return missing_s
+
+    def wait_s(self, amount: float, now_s: float) -> float:
+        """Return in how many seconds `amount` can be taken; 0 = now."""
+        room_s = self._whole_s - min(amount * self._s_per, self._whole_s) + _ROUNDING_S
+        if self._full_at_s - now_s <= room_s:
+            return 0.0
+        return max(0.0, self.reset_s(now_s) - room_s)
+
+    def take(self, amount: float, now_s: float) -> None:
+        """Take, or with a negative amount give back."""
+        self._full_at_s = max(self._full_at_s, now_s)
+        self._full_at_s += amount * self._s_per
+
+    def headers(self, now_s: float) -> Headers:
+        """Return limit, what remains of it, and when all of it is there again."""
+        reset_s = self.reset_s(now_s)
+        level = self.capacity - (reset_s - _ROUNDING_S) / self._s_per
+        return [
+            self._limit,
+            (self._remaining, b"%d" % level if level > 0.0 else b"0"),
+            (self._reset, duration(reset_s)),
+        ]
 
 
 class Moment(NamedTuple):
@@ -126,16 +147,16 @@ class Meter:
             return
         old, self.limits = self.limits, limits
         if limits.requests_per_minute != old.requests_per_minute:
-            self.requests = _bucket(limits.requests_per_minute, parts, now_s)
+            self.requests = _bucket("requests", limits.requests_per_minute, parts, now_s)
         if limits.tokens_per_minute != old.tokens_per_minute:
-            self.tokens = _bucket(limits.tokens_per_minute, parts, now_s)
+            self.tokens = _bucket("tokens", limits.tokens_per_minute, parts, now_s)
         slots = limits.concurrent_streams
         self.slots = None if slots is None else max(1, slots // parts)
 
     def check(self, tokens: float, moment: Moment) -> RateLimited | None:
         """Return why a request cannot be served now, None when it can."""
         if self._told:
-            self._enter()
+            self._enter(moment.now_s)
         if (budget := self.limits.budget_nanousd_per_day) is not None:
             spent, known = self._spent(moment.at_s)
             if spent >= budget:
@@ -150,7 +171,8 @@ class Meter:
                 "wait for one to end",
                 retry_after_s=_SOON_S,
             )
-        bucket, now_s = self.requests, moment.now_s
+        now_s = moment.now_s
+        bucket = self.requests
         if bucket is not None and (wait_s := bucket.wait_s(1.0, now_s)) > 0.0:
             return self._limited(bucket, "requests", wait_s)
         bucket = self.tokens
@@ -158,21 +180,21 @@ class Meter:
             return self._limited(bucket, "tokens", wait_s)
         return None
 
-    def begin(self, tokens: float) -> None:
+    def begin(self, tokens: float, now_s: float) -> None:
         """Take what a request needs that `check` has let through."""
         self.in_flight += 1
         if self.requests is not None:
-            self.requests.take(1.0)
+            self.requests.take(1.0, now_s)
         if self.tokens is not None:
-            self.tokens.take(tokens)
+            self.tokens.take(tokens, now_s)
 
     def tell(self, used: Used) -> None:
         """Hand over what a request has used; any thread may."""
         self._told.append(used)
 
-    def publish(self, day: int, spent: int, until_s: float) -> None:
+    def publish(self, day: int, spent: int, until_s: float, now_s: float) -> None:
         """Take over what all gateways together have spent."""
-        self._enter()
+        self._enter(now_s)
         self._published, self._published_day = spent, day
         while self._own and self._own[0].told_s <= until_s:
             self._own.popleft()
@@ -182,16 +204,16 @@ class Meter:
 
     def _limited(self, bucket: Bucket, unit: str, wait_s: float) -> RateLimited:
         return RateLimited(
-            f"{self.what} is limited to {bucket.per_s * _MINUTE_S:g} {unit} per minute "
+            f"{self.what} is limited to {bucket.per_minute:g} {unit} per minute "
             f"here; try again in {wait_s:.1f} s",
             retry_after_s=wait_s,
         )
 
-    def _enter(self) -> None:
+    def _enter(self, now_s: float) -> None:
         while self._told:
             used = self._told.popleft()
             if self.tokens is not None:
-                self.tokens.take(used.tokens)
+                self.tokens.take(used.tokens, now_s)
             if used.cost_nanousd and self.limits.budget_nanousd_per_day is not None:
                 self._note(int(used.at_s // DAY_S), used)
 
@@ -219,7 +241,7 @@ class Hold:
     def __init__(self, meters: tuple[Meter, ...], tokens: float, moment: Moment) -> None:
         self._meters, self._tokens, self._at_s = meters, tokens, moment.at_s
         for meter in meters:
-            meter.begin(tokens)
+            meter.begin(tokens, moment.now_s)
         self.headers = rate_headers(meters, moment.now_s)
 
     def end(self) -> None:
@@ -251,11 +273,11 @@ class Meters:
         """Return the meter of a route, None where nothing is limited."""
         return self._of(self._routes, f"the route {name!r}", name, limits, now_s)
 
-    def publish(self, spending: Spending) -> None:
+    def publish(self, spending: Spending, now_s: float) -> None:
         """Take over what all gateways together have spent."""
         for meters, spent in ((self._keys, spending.keys), (self._routes, spending.routes)):
             for name, meter in meters.items():
-                meter.publish(spending.day, spent.get(name, 0), spending.until_s)
+                meter.publish(spending.day, spent.get(name, 0), spending.until_s, now_s)
 
     def refused(self) -> dict[str, dict[str, int]]:
         """Return how many requests were refused, by key and by route."""
@@ -292,41 +314,30 @@ def hold(meters: tuple[Meter, ...], tokens: float, moment: Moment) -> Hold:
 
 def rate_headers(meters: Iterable[Meter], now_s: float) -> Headers:
     """Return `x-ratelimit-*` as OpenAI writes them, of the meter that has least left."""
-    return [
-        *_fields_of("requests", [meter.requests for meter in meters], now_s),
-        *_fields_of("tokens", [meter.tokens for meter in meters], now_s),
-    ]
+    requests = tokens = None
+    for meter in meters:
+        requests = _lower(requests, meter.requests, now_s)
+        tokens = _lower(tokens, meter.tokens, now_s)
+    headers = requests.headers(now_s) if requests is not None else []
+    if tokens is not None:
+        headers += tokens.headers(now_s)
+    return headers
 
 
-_NAMES = {
-    unit: tuple(f"x-ratelimit-{what}-{unit}".encode() for what in ("limit", "remaining", "reset"))
-    for unit in ("requests", "tokens")
-}
+def _lower(one: Bucket | None, other: Bucket | None, now_s: float) -> Bucket | None:
+    if one is None or other is None:
+        return one or other
+    return other if other.level(now_s) < one.level(now_s) else one
 
 
-def _fields_of(unit: str, buckets: Iterable[Bucket | None], now_s: float) -> Headers:
-    least, left = None, 0.0
-    for bucket in buckets:
-        if bucket is not None and ((level := bucket.level(now_s)) < left or least is None):
-            least, left = bucket, level
-    if least is None:
-        return []
-    limit, remaining, reset = _NAMES[unit]
-    return [
-        (limit, b"%d" % least.capacity),
-        (remaining, b"%d" % max(0.0, left)),
-        (reset, duration_text(least.reset_s(now_s)).encode()),
-    ]
-
-
-def duration_text(seconds: float) -> str:
+def duration(seconds: float) -> bytes:
     """Return a time as OpenAI's headers write it: 120ms, 1.5s, 6m0s."""
     milliseconds = ceil(seconds * 1000)
     if milliseconds < 1000:
-        return f"{milliseconds}ms"
+        return b"%dms" % milliseconds
     minutes, rest = divmod(milliseconds / 1000, 60)
-    return f"{minutes:.0f}m{rest:g}s" if minutes else f"{rest:g}s"
+    return (f"{minutes:.0f}m{rest:g}s" if minutes else f"{rest:g}s").encode()
 
 
-def _bucket(per_minute: int | None, parts: int, now_s: float) -> Bucket | None:
-    return None if per_minute is None else Bucket(per_minute / parts, now_s)
+def _bucket(unit: str, per_minute: int | None, parts: int, now_s: float) -> Bucket | None:
+    return None if per_minute is None else Bucket(per_minute / parts, now_s, unit)

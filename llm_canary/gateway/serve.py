@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from time import perf_counter
 
 from msgspec import Raw
 
@@ -231,7 +232,8 @@ def limit(
     if request is not None and [meter for meter in meters if meter.tokens is not None]:
         tokens = expected_tokens(exchange, request)
     try:
-        exchange.hold = hold(meters, tokens, Moment(exchange.started, exchange.at_s))
+        # Of now, not of when the header came: its body may have taken a minute.
+        exchange.hold = hold(meters, tokens, Moment(perf_counter(), exchange.at_s))
     except RateLimited as refusal:
         exchange.response_headers.extend(refusal.headers)
         raise

@@ -16,8 +16,10 @@ from llm_canary.privacy.runs import DASHES, SPACES
 EMAIL = "@"
 IPV6 = ":"
 NUMBER = "0"
+_MEDIA = "data"  # a text in JSON that begins as an image does: it is kept in another form
 _SIGNS = (
     *((begin, re.escape(begin).replace("\\ ", " ")) for begin in BEGINNINGS),
+    (_MEDIA, '(?i)"data:'),
     (EMAIL, "@"),
     (IPV6, ":[0-9A-Fa-f]{0,4}:"),
     (NUMBER, rf"\p{{Nd}}(?:[{SPACES}{DASHES}.()/]{{0,3}}\p{{Nd}}){{5}}"),  # the shortest phone
@@ -28,16 +30,18 @@ _SIGNS = (
 
 def hints_of(text: str) -> dict[str, None]:
     """Return the signs that occur in `text`, in the order in which they are followed."""
-    return dict.fromkeys(_SIGNS[index][0] for index in sorted(_found(text)))
+    return dict.fromkeys(
+        _SIGNS[index][0] for index in sorted(_found(text.encode(errors="surrogatepass")))
+    )
 
 
-def has_hints(text: str) -> bool:
+def has_hints(text: bytes) -> bool:
     """Say whether there is any."""
     return bool(_found(text))
 
 
-def _found(text: str) -> list[int]:
-    return _signs().Match(text.encode(errors="surrogatepass")) or []
+def _found(text: bytes) -> list[int]:
+    return _signs().Match(text) or []
 
 
 @cache

@@ -56,10 +56,10 @@ class Redactor:
         """Whether the file's patterns are looked for: they have no signs by which to be quick."""
         return bool(self._custom)
 
-    def leaves(self, texts: Iterable[str]) -> bool:
-        """Say whether one look at all of `texts` together shows that each stays as it is."""
+    def leaves(self, texts: bytes) -> bool:
+        """Say whether one look at `texts`, a NUL between any two, shows that all of them stay."""
         # A sign in one of them is one in all; none reaches over a NUL, so two do not make one.
-        return not self._custom and not has_hints("\0".join(texts))
+        return not self._custom and not has_hints(texts)
 
     def _once(self, text: str) -> str:
         """Replace by one kind of look after the other, each at what the ones before have left."""

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 from pathlib import Path
+from time import perf_counter
 
 import msgspec
 
@@ -80,7 +81,7 @@ class DataPlane:
             written = self._spending_path.stat().st_mtime_ns
             if written != self._seen_spending:
                 data = self._spending_path.read_bytes()
-                self.state.meters.publish(msgspec.json.decode(data, type=Spending))
+                self.state.meters.publish(msgspec.json.decode(data, type=Spending), perf_counter())
                 self._seen_spending = written
 
     async def _follow(self) -> None:

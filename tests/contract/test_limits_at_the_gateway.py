@@ -1,6 +1,7 @@
 """Limits through a running gateway: what clients see, and that nothing leaks."""
 
 import concurrent.futures
+import json
 import socket
 import time
 
@@ -58,11 +59,57 @@ def test_a_key_without_limits_gets_no_such_header(gateway):
     assert "x-ratelimit-limit-requests" not in chat(gateway, headers=bearer("free")).headers
 
 
+def late_body(gateway):
+    """Send a request but its body; return the connection and the body."""
+    body = json.dumps({"model": "bot", "messages": HI}).encode()
+    connection = socket.create_connection(("127.0.0.1", gateway.port), timeout=10)
+    connection.sendall(
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
+        b"authorization: Bearer %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+        % (text_of("app").encode(), len(body))
+    )
+    return connection, body
+
+
+def status_of(connection, body):
+    with connection:
+        connection.sendall(body)
+        return int(connection.recv(65_536).split()[1])
+
+
+def test_a_body_that_comes_late_brings_no_time_back(gateway):
+    """Else whoever sends headers early and bodies late would have the minute refilled by each."""
+    limit(gateway, requests_per_minute=6)
+    late = [late_body(gateway) for _ in range(8)]
+    first = [chat(gateway, headers=bearer("app")).status for _ in range(6)]
+    time.sleep(1.6)
+
+    statuses = []
+    for each in late:
+        statuses += [status_of(*each), chat(gateway, headers=bearer("app")).status]
+
+    assert first == [200] * 6
+    assert set(statuses) == {429}
+
+
+def test_a_body_that_comes_late_is_counted_when_it_comes(gateway):
+    limit(gateway, requests_per_minute=30)
+    late = late_body(gateway)
+    use_up(gateway)
+    time.sleep(2.2)
+
+    assert status_of(*late) == 200
+
+
+def use_up(gateway):
+    while chat(gateway, headers=bearer("app")).status == 200:
+        pass
+
+
 def test_openais_client_raises_rate_limit_error_and_waits_as_long_as_it_is_told(gateway):
     limit(gateway, requests_per_minute=60)
     client = openai.OpenAI(base_url=gateway.base_url, api_key=text_of("app"), max_retries=0)
-    for _ in range(60):
-        chat(gateway, headers=bearer("app"))
+    use_up(gateway)
     with pytest.raises(openai.RateLimitError) as raised:
         client.chat.completions.create(model="bot", messages=HI)
     assert raised.value.type == "rate_limit_error"

@@ -6,7 +6,7 @@ import pytest
 
 from llm_canary.demo import model
 from llm_canary.demo.child import Child, DemoError
-from llm_canary.demo.story import DemoOptions, run_demo
+from llm_canary.demo.story import ENOUGH_USERS, DemoOptions, is_time_up, run_demo
 
 
 def module(directory, text):
@@ -99,3 +99,16 @@ def test_the_model_leaves_a_core_to_the_gateway(cores, threads, monkeypatch):
 def test_options_that_contradict_each_other_are_refused_before_anything_starts(options, message):
     with pytest.raises(DemoError, match=message):
         run_demo(options)
+
+
+@pytest.mark.parametrize(
+    ("elapsed_s", "users", "is_up"),
+    [
+        pytest.param(481.0, ENOUGH_USERS, True, id="as-many-as-a-quick-machine-serves"),
+        pytest.param(481.0, ENOUGH_USERS - 1, False, id="a-slow-machine-gets-more-time"),
+        pytest.param(1_201.0, 0, True, id="but-not-for-ever"),
+        pytest.param(479.0, 10 * ENOUGH_USERS, False, id="a-quick-one-has-as-long-as-it-was"),
+    ],
+)
+def test_the_demonstration_ends_after_its_time_and_enough_users(elapsed_s, users, is_up):
+    assert is_time_up(480.0, elapsed_s, users) is is_up

@@ -4,6 +4,8 @@ import base64
 import json
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from llm_canary.gateway.content import MAX_KEPT_CHARS, Kept, keep, keep_or_defer
 from llm_canary.privacy.redact import Redactor
@@ -148,3 +150,63 @@ def test_only_what_may_be_private_takes_a_closer_look(request_text, answer, is_q
     assert (first if is_quick else first()) == keep(
         ContentStore.REDACTED, body, answer, SECRET, REDACTOR
     )
+
+
+PARTS = st.sampled_from(
+    [
+        *(
+            "How do I change it?",
+            "456 by 12:30",
+            " ",
+            "a" * 30,
+            "aGVsbG8=" * 200,
+            "data:image/png;",
+        ),
+        *("jo@x.example", "+43 660 1234567", "sk-", "token", "4242 4242 4242 4242", "base64,AA"),
+        *(
+            "\\",
+            "\n",
+            "\t",
+            '"',
+            "/",
+            "\\n",
+            "\\t",
+            "\0",
+            "\x7f",
+            "é",
+            "\ud800",
+            '{"a": "',
+            '"}',
+            "[[",
+        ),
+        *("0660", "123", "4567", "@", "sk", "-proj-", "Bearer ", "AKIA", "eyJ", "x.example"),
+    ]
+)
+TEXTS = st.lists(PARTS, max_size=8).map("".join)
+
+
+@given(st.lists(TEXTS, max_size=3), TEXTS, st.booleans(), st.integers(0, 70))
+@settings(max_examples=1500, deadline=None)
+@example(["0660\n1234567"], "", True, 0)
+@example([], "C:\\npm_Ab1" + "Cd2" * 12, True, 0)  # no escape: answers are no JSON
+@example(["DATA:image/png;base64,AAAA"], "Data:image/png;base64,AAAA", True, 0)
+@example([], "", True, 70)
+def test_what_is_kept_as_it_was_written_is_what_a_look_at_each_text_would_keep(
+    texts, answer, is_ascii, depth
+):
+    nested = "[" * depth + "]" * depth if depth else "0"
+    is_ascii |= "\ud800" in "".join(texts)  # a body is UTF-8 without lone surrogates
+    written = json.dumps({"texts": texts}, ensure_ascii=is_ascii)[:-1] + f', "deep": {nested}'
+    long = "so it goes on " * 300
+
+    quick = kept(f"{written}}}".encode(), answer)
+    thorough = kept(
+        f'{written}, "long": "{long}"}}'.encode(), answer
+    )  # too long for the quick look
+
+    assert quick.response_text == thorough.response_text
+    assert read(quick.request_text) == read(thorough.request_text)
+
+
+def read(text):
+    return None if text is None else json.loads(text) | {"long": None}
