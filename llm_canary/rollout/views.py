@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 from sqlmodel import Session
@@ -25,7 +25,7 @@ from llm_canary.storage.repositories.rollouts import (
     State,
     TransitionRecord,
 )
-from llm_canary.storage.repositories.sample_facts import ArmSamples, effort_of
+from llm_canary.storage.repositories.sample_facts import ArmSamples, SampleFacts, effort_of
 
 HELD = "held"
 EXTEND = "extend"
@@ -210,7 +210,7 @@ def view_of(session: Session, record: RolloutRecord, control: Variant, found: Kn
         },
         unusable=totals.unusable,
         grading=tuple(
-            _grading(session, record, each, found.facts[name].targeted)
+            _grading(session, record, each, found.facts[name])
             for name, each in found.grading.items()
         ),
     )
@@ -220,9 +220,9 @@ def _grading(
     session: Session,
     record: RolloutRecord,
     found: GradingEvidence,
-    targeted: Mapping[str, ArmSamples],
+    facts: SampleFacts,
 ) -> GradingView:
-    pairs = [targeted.get(arm, ArmSamples()) for arm in (Role.CONTROL, Role.CANARY)]
+    pairs = [facts.targeted.get(arm, ArmSamples()) for arm in (Role.CONTROL, Role.CANARY)]
     effort = effort_of(session, record.id, found.rubric)
     needs_judge = record.spec.plan.graded[found.rubric].needs_judge
     return GradingView(
@@ -244,6 +244,10 @@ def _grading(
         reason=found.reason,
         labels=found.labels,
         drift=found.drift,
+        judge_points=(
+            facts.judge_points.get(Role.CONTROL),
+            facts.judge_points.get(Role.CANARY),
+        ),
         **effort._asdict(),
     )
 
