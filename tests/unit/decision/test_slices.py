@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from llm_canary.decision.compare import segment_log_e
 from llm_canary.decision.engine import Verdict, decide
 from llm_canary.decision.plan import MetricKind
 from llm_canary.decision.slices import slices
@@ -122,6 +123,21 @@ def test_those_shown_are_those_of_the_full_computation_in_the_order_of_their_ran
     assert shown.left_out == {"geo": 8, "device": 0}
     assert full.left_out == {"geo": 0, "device": 0}
     assert any(each.comparison.low is not None for each in shown.slices)
+
+
+def test_the_evidence_that_is_shown_of_a_slice_is_its_own():
+    evidence = many_values()
+    own = {
+        (metric.metric, part.value): segment_log_e(part, metric.frozen)
+        for metric in evidence.metrics
+        for part in metric.segments
+        if metric.frozen is not None
+    }
+
+    shown = [each for each in seen(OF, evidence) if each.comparison.log_e_harm is not None]
+    assert len(shown) >= 14
+    for each in shown:
+        assert each.comparison.log_e_harm == own[each.comparison.metric, each.value]
 
 
 def test_values_with_a_mark_are_never_left_out():
