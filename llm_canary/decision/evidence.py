@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from math import isfinite
+from typing import Any
 
 import msgspec
 
@@ -155,17 +157,16 @@ def refuse_unusable(evidence: Evidence) -> None:
         )
 
 
-def _unusable(node: object) -> tuple[str, float] | None:
+def _unusable(node: dict[str, Any] | Sequence[Any]) -> tuple[str, float] | None:
     """Return path and value of the first such number."""
-    if isinstance(node, float):
-        return None if isfinite(node) else ("", node)
-    if isinstance(node, int):
-        return ("", node) if node < 0 else None
-    if isinstance(node, dict):
-        pairs = list(node.items())
-    else:
-        pairs = list(enumerate(node)) if isinstance(node, list | tuple) else []
-    for key, each in pairs:
-        if found := _unusable(each):
+    # Thousands of numbers, at every look at a rollout: so they are looked at where they stand.
+    for key, each in node.items() if isinstance(node, dict) else enumerate(node):
+        if isinstance(each, float):
+            if not isfinite(each):
+                return f".{key}", each
+        elif isinstance(each, int):
+            if each < 0:
+                return f".{key}", each
+        elif isinstance(each, (dict, list, tuple)) and (found := _unusable(each)):
             return f".{key}{found[0]}", found[1]
     return None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from math import log
+from typing import NamedTuple
 
 import msgspec
 
@@ -28,40 +30,92 @@ class SliceComparison(msgspec.Struct, frozen=True, kw_only=True):
     comparison: Comparison
 
 
-def slices(plan: Plan, evidence: Evidence) -> tuple[SliceComparison, ...]:
-    """Return every slice that has been seen, by segment, value and metric."""
+class Slices(msgspec.Struct, frozen=True, kw_only=True):
+    """Slices by segment, then value, then metric; values in the order in which they matter."""
+
+    slices: tuple[SliceComparison, ...] = ()
+    left_out: dict[str, int] = {}  # segment -> values that there was no room for
+
+
+class _Seen(NamedTuple):
+    """One metric in one slice, before anything is computed of it."""
+
+    metric: MetricEvidence
+    part: SliceEvidence
+    log_e: float | None  # of harm, where it counts for the alarm
+    is_flagged: bool
+    rolls_back: bool
+
+
+def slices(
+    plan: Plan, evidence: Evidence, *, only: str | None = None, most: int | None = None
+) -> Slices:
+    """Return every slice that has been seen; `only` of one segment, `most` values of each at most.
+
+    Values with a mark come first and are never left out, then those with the most canary responses.
+    Marks are made over all slices, and an interval is solved for what is returned alone.
+    """
+    by_segment: dict[str, dict[str, list[_Seen]]] = {}
+    for each in _seen(plan, evidence):
+        if only is None or each.part.segment == only:
+            values = by_segment.setdefault(each.part.segment, {})
+            values.setdefault(each.part.value, []).append(each)
+    found: list[_Seen] = []
+    left_out = {}
+    for segment, values in sorted(by_segment.items()):
+        ranked = sorted(values.values(), key=_rank)
+        room = len(ranked) if most is None else max(most, sum(map(_is_marked, ranked)))
+        left_out[segment] = len(ranked[room:])
+        found += [each for own in ranked[:room] for each in own]
+    specs, of = specs_of(plan), kinds(plan)
+    return Slices(
+        slices=tuple(
+            SliceComparison(
+                segment=each.part.segment,
+                value=each.part.value,
+                is_protected=each.part.segment in evidence.protected,
+                is_flagged=each.is_flagged,
+                rolls_back=each.rolls_back,
+                comparison=_compared(
+                    plan,
+                    specs[each.metric.metric],
+                    of.get(each.metric.metric, MetricKind.SECONDARY),
+                    each,
+                ),
+            )
+            for each in found
+        ),
+        left_out=left_out,
+    )
+
+
+def _seen(plan: Plan, evidence: Evidence) -> Iterator[_Seen]:
     running = processes(plan, evidence)
+    log_e = {(each.metric, each.slice): each.log_e for each in running}
     flagged = {(each.metric, each.slice) for each in flagged_segments(running, evidence.protected)}
     alarming = {
         (each.metric, each.slice)
         for each in running
         if each.log_e + log(each.weight) >= -log(plan.alpha_rollback)
     }
-    specs, of = specs_of(plan), kinds(plan)
-    found = []
+    specs = specs_of(plan)
     for metric in evidence.metrics:
-        spec = specs.get(metric.metric)
-        if spec is None:
-            continue
-        kind = of.get(metric.metric, MetricKind.SECONDARY)
-        for part in metric.segments:
+        for part in metric.segments if metric.metric in specs else ():
             key = (metric.metric, f"{part.segment}={part.value}")
-            found.append(
-                SliceComparison(
-                    segment=part.segment,
-                    value=part.value,
-                    is_protected=part.segment in evidence.protected,
-                    is_flagged=key in flagged,
-                    rolls_back=key in alarming,
-                    comparison=_compared(plan, spec, kind, metric, part),
-                )
-            )
-    return tuple(sorted(found, key=lambda each: (each.segment, each.value)))
+            yield _Seen(metric, part, log_e.get(key), key in flagged, key in alarming)
 
 
-def _compared(
-    plan: Plan, spec: MetricSpec, kind: MetricKind, metric: MetricEvidence, part: SliceEvidence
-) -> Comparison:
+def _rank(own: Sequence[_Seen]) -> tuple[bool, int, str]:
+    most = max(each.part.score.n_canary for each in own)
+    return not _is_marked(own), -most, own[0].part.value
+
+
+def _is_marked(own: Sequence[_Seen]) -> bool:
+    return any(each.is_flagged or each.rolls_back for each in own)
+
+
+def _compared(plan: Plan, spec: MetricSpec, kind: MetricKind, seen: _Seen) -> Comparison:
+    metric, part = seen.metric, seen.part
     own = msgspec.structs.replace(
         metric, score=part.score, quantiles=(None, None), denominators=(0.0, 0.0)
     )
@@ -79,12 +133,13 @@ def _compared(
     is_one_sided = not part.score.n_control or not part.score.n_canary
     if frozen is None or estimate is None or is_one_sided:
         return base
-    return _with_interval(base, spec, frozen, part, plan.alpha_rollback)
+    return _with_interval(base, spec, frozen, seen, plan.alpha_rollback)
 
 
 def _with_interval(
-    base: Comparison, spec: MetricSpec, frozen: Frozen, part: SliceEvidence, alpha: float
+    base: Comparison, spec: MetricSpec, frozen: Frozen, seen: _Seen, alpha: float
 ) -> Comparison:
+    part = seen.part
     low, high = interval(
         part.score,
         alpha=alpha,
@@ -104,7 +159,7 @@ def _with_interval(
         high=None if high is None else high / per,
         margin=frozen.final_margin / per if frozen.final_margin > 0.0 else None,
         threshold=frozen.threshold,
-        log_e_harm=segment_log_e(part, frozen),
+        log_e_harm=segment_log_e(part, frozen) if seen.log_e is None else seen.log_e,
     )
 
 

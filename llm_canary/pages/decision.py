@@ -57,7 +57,7 @@ def add_decision(site: Site) -> None:
     def download(visit: Visit) -> Response:
         site.services.ready()
         _, stored = read.read.decision(visit.path["name"], visit.path["decision"])
-        body = msgspec.json.format(msgspec.json.encode(decision_view(stored, in_full=True)))
+        body = msgspec.json.format(msgspec.json.encode(decision_view(stored)))
         name = f'attachment; filename="decision-{stored.id}.json"'
         return Response(body, media_type="application/json", headers={"content-disposition": name})
 
@@ -67,7 +67,7 @@ def add_decision(site: Site) -> None:
 
 def decision_page(record: RolloutRecord, stored: DecisionRecord) -> DecisionPage:
     """Return the decision in words, decided once more from its evidence."""
-    view = decision_view(stored, in_full=True)
+    view = decision_view(stored)
     again, text = _replayed(stored)
     at = utc(view.at_s)
     result, evidence = view.result, view.evidence

@@ -17,7 +17,6 @@ from llm_canary.pages.visit import Visit
 from llm_canary.review.people import People, Person
 from llm_canary.storage.engine import read_session
 from llm_canary.storage.repositories.desk import Given, given_by, reviewers_known
-from llm_canary.storage.repositories.reviews import queues
 
 PAGE = 50
 _STATUS = {
@@ -85,10 +84,7 @@ class _Pages:
 
     def reviewers(self, visit: Visit) -> Response:
         days = visit.number("days", 30, least=1, most=3650)
-        services = self._site.services
-        with read_session(services.engine) as session:
-            rubrics = sorted({each.rubric_id for each in queues(session, services.now())})
-        rows = [person_row(each) for each in self._people.report(days, rubrics)]
+        rows = [person_row(each) for each in self._people.report(days)]
         return self._site.html(visit, "review/reviewers.html", rows=rows, days=days)
 
     def exclude(self, visit: Visit) -> Response:

@@ -19,7 +19,7 @@ from llm_canary.pages.metric_row import MetricRow, metric_row
 from llm_canary.pages.overview import cut
 from llm_canary.pages.quantity import moment_text, share_text
 from llm_canary.pages.rollout_card import Card, card
-from llm_canary.pages.segment_tables import segment_tables
+from llm_canary.pages.segment_tables import VALUES_SHOWN, segment_tables
 from llm_canary.pages.site import Site
 from llm_canary.pages.states import Word, rollout_path, state_word, verdict_word
 from llm_canary.pages.visible import printable
@@ -132,12 +132,14 @@ class _Pages:
     def segments(self, visit: Visit) -> Response:
         name, attempt = visit.path["name"], attempt_of(visit)
         self._services.ready()
-        found: RolloutSlices = self._services.rollouts.read.slices(name, attempt)
         only = visit.query.get("segment")
+        found: RolloutSlices = self._services.rollouts.read.slices(
+            name, attempt, only=only or None, most=VALUES_SHOWN if only is None else None
+        )
         if only is not None:
             return self._site.html(
                 visit, "segment.html", name=name, path=rollout_path(name, attempt=attempt),
-                tables=segment_tables(found, only=only or None, shown=None), all_path="",
+                tables=segment_tables(found, only=only or None), all_path="",
             )  # fmt: skip
         return self._site.live(
             visit, "partials/segments.html", every_s=_SEGMENTS_EVERY_S,

@@ -13,7 +13,7 @@ from llm_canary.pages.states import Word
 from llm_canary.pages.visible import visible
 from llm_canary.rollout.detail import RolloutSlices
 
-VALUES_SHOWN = 6
+VALUES_SHOWN = 6  # of a segment, where its page is a link away
 
 
 @dataclass(frozen=True)
@@ -46,49 +46,29 @@ class SegmentTable:
     left_out: int  # values that the table has no room for
 
 
-def segment_tables(
-    found: RolloutSlices, *, only: str | None = None, shown: int | None = VALUES_SHOWN
-) -> tuple[SegmentTable, ...]:
-    """Return a table for each segment, protected ones first; `shown` values of each at most.
-
-    Values with a flag are always among them, then those with the most canary responses.
-    """
+def segment_tables(found: RolloutSlices, *, only: str | None = None) -> tuple[SegmentTable, ...]:
+    """Return a table for each segment, protected ones first; values in the order of `found`."""
     by_segment: dict[str, list[SliceComparison]] = {name: [] for name in found.segments}
     for each in found.slices:
         by_segment.setdefault(each.segment, []).append(each)
     names = sorted(by_segment, key=lambda name: (name not in found.protected, name))
     return tuple(
-        _table(name, by_segment[name], found, shown)
-        for name in names
-        if only is None or name == only
+        _table(name, by_segment[name], found) for name in names if only is None or name == only
     )
 
 
-def _table(
-    name: str, slices: Sequence[SliceComparison], found: RolloutSlices, shown: int | None
-) -> SegmentTable:
+def _table(name: str, slices: Sequence[SliceComparison], found: RolloutSlices) -> SegmentTable:
     by_value: dict[str, list[SliceComparison]] = defaultdict(list)
     for each in slices:
         by_value[each.value].append(each)
-    ranked = sorted(by_value.values(), key=_rank)
-    room = len(ranked) if shown is None else max(shown, sum(_is_marked(own) for own in ranked))
     return SegmentTable(
         name=name,
         anchor=f"segment-{name}",
         is_protected=name in found.protected,
         mark=_mark(slices),
-        values=tuple(_value(own) for own in ranked[:room]),
-        left_out=len(ranked[room:]),
+        values=tuple(_value(own) for own in by_value.values()),
+        left_out=found.left_out.get(name, 0),
     )
-
-
-def _rank(own: Sequence[SliceComparison]) -> tuple[bool, int, str]:
-    most = max(each.comparison.n_canary for each in own)
-    return not _is_marked(own), -most, own[0].value
-
-
-def _is_marked(own: Sequence[SliceComparison]) -> bool:
-    return any(each.is_flagged or each.rolls_back for each in own)
 
 
 def _mark(slices: Sequence[SliceComparison]) -> Word:

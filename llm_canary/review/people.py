@@ -20,7 +20,7 @@ from llm_canary.storage.engine import read_session, write_session
 from llm_canary.storage.repositories import counted
 from llm_canary.storage.repositories.counted import Exclusion
 from llm_canary.storage.repositories.desk import reviewers_known
-from llm_canary.storage.repositories.review_counts import work_since
+from llm_canary.storage.repositories.review_counts import rubrics_asked, work_since
 from llm_canary.storage.repositories.reviewed import ReviewedRow, reviewed_rows
 
 AGREEMENT_OF = 100  # latest reviewed answers of a rubric
@@ -58,7 +58,7 @@ class People:
         self._engine = engine
         self._clock = clock
 
-    def report(self, days: int, rubrics: Iterable[str]) -> list[Person]:
+    def report(self, days: int) -> list[Person]:
         """Return everybody who has worked in the last days, and everybody who is excluded."""
         since = utc(self._clock.now_s()) - timedelta(days=days)
         with read_session(self._engine) as session:
@@ -66,7 +66,7 @@ class People:
             gold = gold_shares(session, None, since)
             excluded = {each.reviewer: each for each in counted.exclusions(session)}
             agreed: dict[str, Share] = {}
-            for rubric in rubrics:
+            for rubric in rubrics_asked(session):
                 for who, share in agreement_by_person(
                     reviewed_rows(session, rubric, AGREEMENT_OF)
                 ).items():

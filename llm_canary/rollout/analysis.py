@@ -27,6 +27,7 @@ from llm_canary.stats.histogram import LogHistogram
 from llm_canary.storage.repositories.rollouts import RolloutRecord
 from llm_canary.storage.repositories.sample_facts import (
     ArmSamples,
+    SampleFacts,
     Standing,
     drift_of,
     sample_facts,
@@ -53,17 +54,28 @@ def gather(session: Session, record: RolloutRecord, now_s: float, loss: Loss = N
     rollup = repository.rollup(record.id)
     oldest_s = repository.oldest_due_s(record.id, now_s)
     backlog_s = 0.0 if oldest_s is None else now_s - oldest_s
-    grading = gather_grading(session, record, rollup, now_s)
+    facts = facts_of(session, record, now_s)
+    grading = gather_grading(session, record, rollup, facts, now_s)
     return evidence_of(record, rollup, now_s, backlog_s=backlog_s, loss=loss, grading=grading)
 
 
-def gather_grading(
-    session: Session, record: RolloutRecord, rollup: Rollup, now_s: float
-) -> dict[str, GradingEvidence]:
-    """Return how the answers of each rubric were drawn and graded."""
+def facts_of(session: Session, record: RolloutRecord, now_s: float) -> dict[str, SampleFacts]:
+    """Return what the samples of each rubric have come to."""
     return {
-        name: _grading(session, record, rollup, name, now_s) for name in graded_by(record.spec.plan)
+        name: sample_facts(session, record.id, name, utc(now_s))
+        for name in graded_by(record.spec.plan)
     }
+
+
+def gather_grading(
+    session: Session,
+    record: RolloutRecord,
+    rollup: Rollup,
+    facts: Mapping[str, SampleFacts],
+    now_s: float,
+) -> dict[str, GradingEvidence]:
+    """Return how the answers of each rubric were drawn and graded; `facts` are by rubric."""
+    return {each[0]: _grading(session, record, rollup, each, now_s) for each in facts.items()}
 
 
 def evidence_of(  # noqa: PLR0913 - a record, its sums, and what else is known of them
@@ -105,10 +117,14 @@ def evidence_of(  # noqa: PLR0913 - a record, its sums, and what else is known o
 
 
 def _grading(
-    session: Session, record: RolloutRecord, rollup: Rollup, rubric: str, now_s: float
+    session: Session,
+    record: RolloutRecord,
+    rollup: Rollup,
+    found: tuple[str, SampleFacts],
+    now_s: float,
 ) -> GradingEvidence:
+    rubric, facts = found
     counts = rollup.totals.sampling.get(rubric, SampleCounts())
-    facts = sample_facts(session, record.id, rubric, utc(now_s))
     control, canary = (facts.arms.get(arm, ArmSamples()) for arm in (Role.CONTROL, Role.CANARY))
     terms = record.spec.plan.graded[rubric]
     judge = max(facts.judges, key=lambda name: facts.judges[name], default=None)

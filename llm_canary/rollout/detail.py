@@ -14,22 +14,22 @@ from llm_canary.decision.outlook import Outlook, outlook
 from llm_canary.decision.plan import MetricKind, stage_index
 from llm_canary.decision.problem import Problem
 from llm_canary.decision.rules import specs_of
-from llm_canary.decision.slices import SliceComparison, slices
+from llm_canary.decision.slices import SliceComparison, Slices, slices
 from llm_canary.decision.textbook import textbook_tests
 from llm_canary.metrics.state import ALL, MetricState, SliceState
+from llm_canary.rollout.known import Known, known, segment_evidence
 from llm_canary.rollout.views import (
     DecisionView,
-    Known,
     RolloutView,
     TransitionView,
-    known,
+    head_view,
     transition_view,
     view_of,
 )
 from llm_canary.routing.table import Variant
 from llm_canary.stats.fixed import FixedTest
-from llm_canary.storage.repositories.rollout_reads import Attempt, DecisionHead, decision_heads
-from llm_canary.storage.repositories.rollouts import RolloutRecord, RolloutRepository
+from llm_canary.storage.repositories.rollout_reads import Attempt, decision_heads
+from llm_canary.storage.repositories.rollouts import RolloutRecord
 
 SHOWN_DECISIONS = 25
 
@@ -40,6 +40,7 @@ class RolloutSlices(msgspec.Struct, frozen=True, kw_only=True):
     slices: tuple[SliceComparison, ...] = ()
     segments: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
+    left_out: dict[str, int] = {}  # segment -> values that are not among `slices`
 
 
 class RolloutDetail(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,13 +71,12 @@ def detail(
     found = known(session, record, now_s)
     evidence, decision = found.evidence, found.decision
     heads = decision_heads(session, record.id, limit=SHOWN_DECISIONS)
-    changes = RolloutRepository(session).transitions(record.id)
     base = RolloutDetail(
-        view=view_of(session, record, control, found, now_s),
+        view=view_of(session, record, control, found),
         seq=record.seq,
         tests=_tests(record, found),
-        decisions=tuple(_decision_view(each) for each in heads),
-        transitions=tuple(transition_view(each, record) for each in reversed(changes)),
+        decisions=tuple(head_view(each) for each in heads),
+        transitions=tuple(transition_view(each, record) for each in reversed(found.transitions)),
     )
     if evidence is None or decision is None:
         return base
@@ -94,13 +94,24 @@ def detail(
     )
 
 
-def slices_of(session: Session, record: RolloutRecord, now_s: float) -> RolloutSlices:
-    """Return the segments of the rollout, of this moment or as last decided."""
-    found = known(session, record, now_s)
+def slices_of(
+    session: Session,
+    record: RolloutRecord,
+    now_s: float,
+    *,
+    only: str | None = None,
+    most: int | None = None,
+) -> RolloutSlices:
+    """Return the segments of the rollout, of this moment or as last decided; see `slices`."""
+    evidence = segment_evidence(session, record, now_s)
+    found = (
+        Slices() if evidence is None else slices(record.spec.plan, evidence, only=only, most=most)
+    )
     return RolloutSlices(
-        slices=() if found.evidence is None else slices(record.spec.plan, found.evidence),
+        slices=found.slices,
         segments=record.segments,
         protected=tuple(each for each in record.segments if each in record.spec.protected),
+        left_out=found.left_out,
     )
 
 
@@ -129,15 +140,3 @@ def _outlook(record: RolloutRecord, found: Known) -> Outlook | None:
         and each.status not in {GateStatus.PASS, GateStatus.NOT_APPLICABLE}
     ]
     return outlook(plan, plan.stages[stage_index(plan, evidence.stage)], evidence, open_)
-
-
-def _decision_view(head: DecisionHead) -> DecisionView:
-    return DecisionView(
-        id=head.id,
-        stage=head.stage,
-        verdict=head.verdict,
-        at_s=head.at_s,
-        reasons=head.reasons,
-        applied=head.applied,
-        evidence_hash=head.evidence_hash,
-    )

@@ -80,14 +80,21 @@ class RolloutReader:
             found = detail(session, record, control, now_s)
             return msgspec.structs.replace(found, attempts=rows.attempts(session, name))
 
-    def slices(self, name: str, attempt: int | None = None) -> RolloutSlices:
-        """Return the segments of one rollout; raise NotFound."""
+    def slices(
+        self,
+        name: str,
+        attempt: int | None = None,
+        *,
+        only: str | None = None,
+        most: int | None = None,
+    ) -> RolloutSlices:
+        """Return the segments of one rollout, `most` values of each at most; raise NotFound."""
         with read_session(self._engine) as session:
             record = self._record(session, name, attempt)
             if record is None:
                 self._unstarted(session, name)
                 return RolloutSlices()
-            return slices_of(session, record, self._clock.now_s())
+            return slices_of(session, record, self._clock.now_s(), only=only, most=most)
 
     def decision(self, name: str, decision_id: str) -> tuple[RolloutRecord, DecisionRecord]:
         """Return a decision about an attempt of the rollout `name`; raise NotFound."""

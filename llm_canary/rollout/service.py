@@ -31,10 +31,12 @@ from llm_canary.rollout.views import (
     RolloutView,
     TransitionView,
     decision_view,
+    head_view,
     transition_view,
 )
 from llm_canary.storage.engine import read_session, write_session
 from llm_canary.storage.lease import Held, check_fence
+from llm_canary.storage.repositories.rollout_reads import decision_heads
 from llm_canary.storage.repositories.rollouts import (
     ROBOT,
     DecisionRecord,
@@ -214,12 +216,12 @@ class RolloutService:
         """Return the decisions of the newest attempt of `name`, newest first."""
         with read_session(self._engine) as session:
             found = self._find(session, name)
-            records = RolloutRepository(session).decisions(found.id, limit=limit)
-        return tuple(decision_view(each) for each in records)
+            heads = decision_heads(session, found.id, limit=limit)
+        return tuple(head_view(each) for each in heads)
 
     def get_decision(self, decision_id: str) -> DecisionView:
         """Return one decision with plan, evidence and result; raise NotFound."""
-        return decision_view(self.decision_record(decision_id), in_full=True)
+        return decision_view(self.decision_record(decision_id))
 
     def replay(self, decision_id: str) -> Replay:
         """Decide again from the stored evidence; raise DataError when it was altered."""

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import msgspec
 from sqlmodel import Session
 
-from llm_canary.clock import utc
 from llm_canary.config.rollout_spec import RolloutSpec
 from llm_canary.decision.compare import Comparison
-from llm_canary.decision.engine import Decision, decide
+from llm_canary.decision.engine import Decision
 from llm_canary.decision.evidence import Evidence, GradingEvidence
 from llm_canary.decision.evidence import decode as decode_evidence
 from llm_canary.decision.gates import GateResult
 from llm_canary.decision.plan import Plan, Stage
-from llm_canary.metrics.state import Rollup, Totals
-from llm_canary.rollout.analysis import evidence_of, gather_grading
+from llm_canary.metrics.state import Totals
+from llm_canary.rollout.known import Known, known
 from llm_canary.rollout.replay import decode
 from llm_canary.routing.table import Role, Variant
+from llm_canary.storage.repositories.rollout_reads import DecisionHead
 from llm_canary.storage.repositories.rollouts import (
     DecisionRecord,
     RolloutRecord,
-    RolloutRepository,
     State,
     TransitionRecord,
 )
-from llm_canary.storage.repositories.sample_facts import ArmSamples, effort_of, sample_facts
-from llm_canary.storage.repositories.scoring import ScoringRepository
+from llm_canary.storage.repositories.sample_facts import ArmSamples, SampleFacts, effort_of
 
 HELD = "held"
 EXTEND = "extend"
@@ -163,45 +160,17 @@ class RolloutView(msgspec.Struct, frozen=True, kw_only=True):
     grading: tuple[GradingView, ...] = ()
 
 
-class Known(NamedTuple):
-    """What is known of a rollout now, or was when it ended."""
-
-    rollup: Rollup
-    grading: Mapping[str, GradingEvidence]
-    last: DecisionRecord | None
-    evidence: Evidence | None = None  # what `decision` was made from; None: nothing was decided
-    decision: Decision | None = None
-
-
-def known(session: Session, record: RolloutRecord, now_s: float) -> Known:
-    """Return sums, evidence and decision: of this moment while it runs, else the last ones."""
-    repository, scoring = RolloutRepository(session), ScoringRepository(session)
-    rollup = scoring.rollup(record.id)
-    last = repository.decision(record.last_decision_id) if record.last_decision_id else None
-    grading = gather_grading(session, record, rollup, now_s)
-    if record.is_active:
-        oldest_s = scoring.oldest_due_s(record.id, now_s)
-        backlog_s = 0.0 if oldest_s is None else now_s - oldest_s
-        evidence = evidence_of(record, rollup, now_s, backlog_s=backlog_s, grading=grading)
-        return Known(rollup, grading, last, evidence, decide(record.spec.plan, evidence))
-    if last is None:
-        return Known(rollup, grading, last)
-    return Known(rollup, grading, last, decode_evidence(last.evidence), decode(last.result))
-
-
 def rollout_view(
     session: Session, record: RolloutRecord, control: Variant, now_s: float
 ) -> RolloutView:
     """Return the rollout as it stands at `now_s`; `control` is used while none is frozen."""
-    return view_of(session, record, control, known(session, record, now_s), now_s)
+    return view_of(session, record, control, known(session, record, now_s))
 
 
-def view_of(
-    session: Session, record: RolloutRecord, control: Variant, found: Known, now_s: float
-) -> RolloutView:
+def view_of(session: Session, record: RolloutRecord, control: Variant, found: Known) -> RolloutView:
     """Return the rollout as it stands, of what is known."""
     decision, last, totals, hold = found.decision, found.last, found.rollup.totals, record.hold
-    stages = _stages(record, totals, RolloutRepository(session).transitions(record.id))
+    stages = _stages(record, totals, found.transitions)
     present = next((each for each in record.spec.plan.stages if each.name == record.stage), None)
     return RolloutView(
         id=record.id,
@@ -221,7 +190,7 @@ def view_of(
         min_units=present.min_units if present and present.is_measured else None,
         gates=decision.gates if decision else (),
         comparisons=decision.comparisons if decision else (),
-        decision=None if last is None else decision_view(last),
+        decision=None if last is None else head_view(last),
         ended_s=record.ended_at_s,
         hold_by=hold.by if hold else None,
         hold_reason=hold.reason if hold else None,
@@ -240,15 +209,20 @@ def view_of(
             "late": (totals.late[0], totals.late[1]),
         },
         unusable=totals.unusable,
-        grading=tuple(_grading(session, record, each, now_s) for each in found.grading.values()),
+        grading=tuple(
+            _grading(session, record, each, found.facts[name])
+            for name, each in found.grading.items()
+        ),
     )
 
 
 def _grading(
-    session: Session, record: RolloutRecord, found: GradingEvidence, now_s: float
+    session: Session,
+    record: RolloutRecord,
+    found: GradingEvidence,
+    facts: SampleFacts,
 ) -> GradingView:
-    targeted = sample_facts(session, record.id, found.rubric, utc(now_s)).targeted
-    pairs = [targeted.get(arm, ArmSamples()) for arm in (Role.CONTROL, Role.CANARY)]
+    pairs = [facts.targeted.get(arm, ArmSamples()) for arm in (Role.CONTROL, Role.CANARY)]
     effort = effort_of(session, record.id, found.rubric)
     needs_judge = record.spec.plan.graded[found.rubric].needs_judge
     return GradingView(
@@ -270,6 +244,10 @@ def _grading(
         reason=found.reason,
         labels=found.labels,
         drift=found.drift,
+        judge_points=(
+            facts.judge_points.get(Role.CONTROL),
+            facts.judge_points.get(Role.CANARY),
+        ),
         **effort._asdict(),
     )
 
@@ -300,9 +278,9 @@ def unstarted_view(spec: RolloutSpec, control: Variant) -> RolloutView:
     )
 
 
-def decision_view(record: DecisionRecord, *, in_full: bool = False) -> DecisionView:
-    """Return the stored decision."""
-    view = DecisionView(
+def head_view(record: DecisionHead | DecisionRecord) -> DecisionView:
+    """Return the stored decision without what it was made from."""
+    return DecisionView(
         id=record.id,
         stage=record.stage,
         verdict=record.verdict,
@@ -311,10 +289,12 @@ def decision_view(record: DecisionRecord, *, in_full: bool = False) -> DecisionV
         applied=record.applied,
         evidence_hash=record.evidence_hash,
     )
-    if not in_full:
-        return view
+
+
+def decision_view(record: DecisionRecord) -> DecisionView:
+    """Return the stored decision in full."""
     return msgspec.structs.replace(
-        view,
+        head_view(record),
         plan=msgspec.json.decode(record.plan, type=Plan),
         evidence=decode_evidence(record.evidence),
         result=decode(record.result),

@@ -195,7 +195,7 @@ def test_an_undone_review_counts_nowhere(bench: Bench) -> None:
     with read_session(bench.engine) as session:
         assert all(not row.reviews for row in reviewed_rows(session, "support", 10))
     assert bench.queue.corrections("support") == []
-    assert People(bench.engine, bench.clock).report(7, ["support"])[0].reviews == 0
+    assert People(bench.engine, bench.clock).report(7)[0].reviews == 0
 
 
 def test_undo_ends_after_a_quarter_of_an_hour_and_with_the_reveal(bench: Bench) -> None:
@@ -327,7 +327,7 @@ def test_an_excluded_reviewer_s_labels_count_no_more_and_the_item_is_open_again(
     with read_session(engine) as session:
         [row] = reviewed_rows(session, "support", 10)
     assert set(row.reviews) == {"mara"}
-    jon = next(each for each in people.report(7, ["support"]) if each.reviewer == "jon")
+    jon = next(each for each in people.report(7) if each.reviewer == "jon")
     assert jon.exclusion is not None
     assert jon.reviews == 1
     bench.review("ann")
@@ -367,7 +367,7 @@ def test_gold_and_agreement_are_reported_by_the_last_revision(engine: Engine) ->
         GOOD._replace(labels=LABELS | {"invents": "met"}),
     )
 
-    [mara] = People(engine, bench.clock).report(7, ["support"])
+    [mara] = People(engine, bench.clock).report(7)
 
     assert (mara.gold.part, mara.gold.total) == (2, 3)
     assert mara.agreement.value is None
@@ -379,9 +379,7 @@ def test_agreement_is_of_the_labels_that_two_people_gave(engine: Engine) -> None
     bench.review("jon")
     bench.review("ann", Entered(LABELS | {"answers_question": "unmet", "invents": "cannot_assess"}))
 
-    report = {
-        each.reviewer: each.agreement for each in People(engine, bench.clock).report(7, ["support"])
-    }
+    report = {each.reviewer: each.agreement for each in People(engine, bench.clock).report(7)}
 
     assert tuple(report["mara"]) == (4, 5)  # 3 of 3 with jon, 1 of 2 with ann
     assert tuple(report["ann"]) == (2, 4)

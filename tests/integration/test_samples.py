@@ -122,3 +122,27 @@ def test_a_sample_that_kills_its_workers_fails_in_the_end(engine: Engine) -> Non
         assert fail_poison(session, NOON + timedelta(hours=1)) == 1
 
     assert counts(engine) == ArmSamples(failed=1)
+
+
+def test_the_points_of_judges_are_averaged_by_arm_over_the_probability_stream(
+    engine: Engine,
+) -> None:
+    scores = {"i1": 1.0, "i2": 0.5, "i3": 0.25, "i4": 0.0}
+    drawn = [
+        sample(1),
+        sample(2),
+        sample(3, arm="control"),
+        sample(4, stream="targeted"),
+        sample(5),
+    ]
+    with write_session(engine) as session:
+        add_samples(session, drawn, NOON)
+    with write_session(engine) as session:
+        found = claim(session, "t", NOON, lease_s=60, limit=5)
+        scored = [each for each in found if each.inference_id in scores]
+        save(session, [judged(each, scores[each.inference_id]) for each in scored], NOON)
+    with read_session(engine) as session:
+        facts = sample_facts(session, "r", "helpful", NOON)
+
+    assert facts.judge_points == {"canary": 0.75, "control": 0.25}
+    assert (facts.arms["canary"].graded, facts.targeted["canary"].graded) == (2, 1)

@@ -95,5 +95,5 @@ class ViewReader:
             raise NotFound(f"there is no rollout {name!r}")
         return self.details.get(name) or detail_of(found[0])
 
-    def slices(self, name: str, _attempt: int | None = None) -> RolloutSlices:
+    def slices(self, name: str, _attempt: int | None, **_which: object) -> RolloutSlices:
         return self.segments.get(name, RolloutSlices())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
+from itertools import repeat
 from typing import NamedTuple
 
-from sqlalchemy import case, func, select
+from sqlalchemy import Select, bindparam, case, exists, func, select
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
 from llm_canary.storage.models.grading import Review, ReviewSeat, Sample
@@ -71,29 +74,42 @@ def done_since(session: Session, reviewer: str, since: datetime) -> dict[str, in
     return {row[0]: int(row[1]) for row in session.execute(query)}
 
 
+def rubrics_asked(session: Session) -> list[str]:
+    """Return the rubrics by which people were asked to review anything, by name."""
+    rubric = col(Sample.rubric_id)
+    query = select(rubric).where(col(Sample.review_state).is_not(None)).distinct()
+    return list(session.execute(query.order_by(rubric)).scalars())
+
+
 def work_since(session: Session, since: datetime) -> list[Work]:
     """Return what each reviewer has done since then, by name; of revisions the last counts."""
-    query = select(
-        col(Review.reviewer),
-        col(Review.sample_id),
-        col(Review.revision),
-        col(Review.status),
-        col(Review.seconds_active),
-    ).where(col(Review.at) >= since)
-    last: dict[str, dict[str, tuple[int, str, float | None]]] = {}
-    for reviewer, sample_id, revision, status, seconds in session.execute(query):
-        own = last.setdefault(reviewer, {})
-        known = own.get(sample_id)
-        if known is None or known[0] < revision:
-            own[sample_id] = (revision, status, seconds)
-    return [
-        _work(reviewer, [(status, seconds) for _, status, seconds in own.values()])
-        for reviewer, own in sorted(last.items())
+    found: dict[str, dict[str, list[tuple[float | None, int]]]] = {}
+    for reviewer, status, seconds, count in session.execute(_work_since(), {"since": since}):
+        found.setdefault(reviewer, {}).setdefault(status, []).append((seconds, count))
+    return [_work(reviewer, own) for reviewer, own in sorted(found.items())]
+
+
+def _work(reviewer: str, own: Mapping[str, Sequence[tuple[float | None, int]]]) -> Work:
+    counts = {status: sum(count for _, count in rows) for status, rows in own.items()}
+    reviews, skips = counts.get(SUBMITTED, 0), counts.get(SKIPPED, 0)
+    seconds = [
+        each
+        for seconds, count in own.get(SUBMITTED, ())
+        if seconds is not None
+        for each in repeat(seconds, count)
     ]
+    return Work(reviewer, reviews, skips, sum(counts.values()) - reviews - skips, tuple(seconds))
 
 
-def _work(reviewer: str, last: Sequence[tuple[str, float | None]]) -> Work:
-    given = [seconds for status, seconds in last if status == SUBMITTED]
-    skips = sum(status == SKIPPED for status, _ in last)
-    known = tuple(seconds for seconds in given if seconds is not None)
-    return Work(reviewer, len(given), skips, len(last) - len(given) - skips, known)
+# Reviews that took as long are counted by the database: there are many times fewer of these.
+@cache
+def _work_since() -> Select[str, str, float | None, int]:
+    newer = aliased(Review)
+    is_last = ~exists().where(
+        col(newer.sample_id) == col(Review.sample_id),
+        col(newer.reviewer) == col(Review.reviewer),
+        col(newer.revision) > col(Review.revision),
+    ).correlate(Review)
+    keys = (col(Review.reviewer), col(Review.status), col(Review.seconds_active))
+    query = select(*keys, func.count()).where(col(Review.at) >= bindparam("since"), is_last)
+    return query.group_by(*keys)

@@ -105,6 +105,12 @@ def decision_heads(session: Session, rollout_id: str, *, limit: int) -> tuple[De
     return tuple(_head(row) for row in session.execute(newest.limit(limit)))
 
 
+def decision_head(session: Session, decision_id: str) -> DecisionHead | None:
+    """Return one decision without its plan, evidence and result, which take long to read."""
+    row = session.execute(select(*_HEAD).where(col(Decision.id) == decision_id)).one_or_none()
+    return None if row is None else _head(row)
+
+
 def results(session: Session, ids: Collection[str]) -> dict[str, DecisionHead]:
     """Return decisions with their results, by id."""
     query = select(*_HEAD, col(Decision.result)).where(col(Decision.id).in_(ids))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from datetime import datetime
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import case, func, select
+from sqlalchemy import ColumnElement, Select, bindparam, case, func, select
 from sqlmodel import Session, col
 
 from llm_canary.routing.table import Role
@@ -50,40 +51,17 @@ class SampleFacts(NamedTuple):
     targeted: dict[str, ArmSamples]
     judges: dict[str, int]  # judge version -> answers graded
     models: dict[str, int]  # as providers report them
+    judge_points: dict[str, float]  # arm -> uncorrected average of `arms`, 0 to 1
 
 
 def sample_facts(session: Session, rollout_id: str, rubric_id: str, now: datetime) -> SampleFacts:
     """Return the facts of a rollout's samples under one rubric; nothing is left out."""
-    is_asked = (
-        (col(Sample.review_stream) == Stream.PROBABILITY.value)
-        & col(Sample.judge_score).is_not(None)
-        & (col(Sample.closes_at) <= now)
-    )
-    has_points = col(Sample.human_score).is_not(None)
-    in_time = is_asked & has_points & (col(Sample.reviewed_at) <= col(Sample.closes_at))
-    keys = (
-        col(Sample.arm),
-        col(Sample.stream),
-        col(Sample.state),
-        col(Sample.judge_id),
-        col(Sample.reported_model),
-    )
-    query = (
-        select(
-            *keys,
-            func.count(),
-            func.count(col(Sample.judge_score)),
-            func.count(col(Sample.human_score)),
-            func.sum(case((is_asked, 1), else_=0)),
-            func.sum(case((in_time, 1), else_=0)),
-        )
-        .where(col(Sample.rollout_id) == rollout_id, col(Sample.rubric_id) == rubric_id)
-        .group_by(*keys)
-    )
+    which = {"rollout_id": rollout_id, "rubric_id": rubric_id, "now": now}
     found: dict[str, dict[str, Counter[str]]] = {each.value: {} for each in Stream}
     judges: Counter[str] = Counter()
     models: Counter[str] = Counter()
-    for arm, stream, state, judge, model, n, *counts in session.execute(query):
+    points: dict[str, float] = defaultdict(float)
+    for arm, stream, state, judge, model, n, total, *counts in session.execute(_facts(), which):
         own = found[stream].setdefault(arm, Counter())
         own[_STANDS[SampleState(state)]] += n
         own.update(dict(zip(ArmSamples._fields[4:], map(int, counts), strict=True)))
@@ -91,11 +69,14 @@ def sample_facts(session: Session, rollout_id: str, rubric_id: str, now: datetim
             judges[judge] += counts[0]
         if model is not None:
             models[model] += n
+        if total is not None and stream == Stream.PROBABILITY.value:
+            points[arm] += total
     arms, targeted = (
         {arm: ArmSamples(**own) for arm, own in found[each.value].items()}
         for each in (Stream.PROBABILITY, Stream.TARGETED)
     )
-    return SampleFacts(arms, targeted, dict(judges), dict(models))
+    means = {arm: total / arms[arm].graded for arm, total in points.items()}
+    return SampleFacts(arms, targeted, dict(judges), dict(models), means)
 
 
 def replies_between(
@@ -203,52 +184,89 @@ def drift_of(session: Session, judge_id: str) -> str | None:
 
 
 class Effort(NamedTuple):
-    """What grading a rollout has taken, of judges and of people, and what judges came to."""
+    """What grading a rollout has taken, of judges and of people."""
 
     judge_nanousd: int | None = None  # None where nobody said
     judge_calls: int = 0
     judge_calls_of_unknown_cost: int = 0
     reviews: int = 0
     review_s: float | None = None
-    judge_points: tuple[float | None, float | None] = (None, None)  # uncorrected averages, 0 to 1
 
 
 def effort_of(session: Session, rollout_id: str, rubric_id: str) -> Effort:
     """Return what grading the rollout's answers by the rubric has taken."""
-    mine = (col(Sample.rollout_id) == rollout_id, col(Sample.rubric_id) == rubric_id)
+    which = {"rollout_id": rollout_id, "rubric_id": rubric_id}
+    nanousd, calls, unknown = session.execute(_judged(), which).one()
+    reviews, seconds = session.execute(_reviewed(), which).one()
+    return Effort(
+        None if nanousd is None else int(nanousd),
+        int(calls or 0),
+        int(unknown or 0),
+        int(reviews),
+        None if seconds is None else float(seconds),
+    )
+
+
+# Made once: making a statement takes as long as asking it.
+
+
+def _mine() -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return (
+        col(Sample.rollout_id) == bindparam("rollout_id"),
+        col(Sample.rubric_id) == bindparam("rubric_id"),
+    )
+
+
+@cache
+def _facts() -> Select[*tuple[Any, ...]]:
+    is_asked = (
+        (col(Sample.review_stream) == Stream.PROBABILITY.value)
+        & col(Sample.judge_score).is_not(None)
+        & (col(Sample.closes_at) <= bindparam("now"))
+    )
+    has_points = col(Sample.human_score).is_not(None)
+    in_time = is_asked & has_points & (col(Sample.reviewed_at) <= col(Sample.closes_at))
+    keys = (
+        col(Sample.arm),
+        col(Sample.stream),
+        col(Sample.state),
+        col(Sample.judge_id),
+        col(Sample.reported_model),
+    )
+    return (
+        select(
+            *keys,
+            func.count(),
+            func.sum(col(Sample.judge_score)),
+            func.count(col(Sample.judge_score)),
+            func.count(col(Sample.human_score)),
+            func.sum(case((is_asked, 1), else_=0)),
+            func.sum(case((in_time, 1), else_=0)),
+        )
+        .where(*_mine())
+        .group_by(*keys)
+    )
+
+
+@cache
+def _judged() -> Select[int | None, int, Any]:
     is_unknown = col(Judgement.cost_nanousd).is_(None) & (col(Judgement.calls) > 0)
-    judged = session.execute(
+    return (
         select(
             func.sum(col(Judgement.cost_nanousd)),
             func.sum(col(Judgement.calls)),
             func.sum(case((is_unknown, col(Judgement.calls)), else_=0)),
         )
         .join(Sample, col(Sample.id) == col(Judgement.sample_id))
-        .where(*mine)
-    ).one()
-    reviewed = session.execute(
+        .where(*_mine())
+    )
+
+
+@cache
+def _reviewed() -> Select[int, float | None]:
+    return (
         select(func.count(), func.sum(col(Review.seconds_active)))
         .select_from(Review)
         .join(Sample, col(Sample.id) == col(Review.sample_id))
-        .where(*mine, col(Review.status) == "submitted")
-    ).one()
-    means = {
-        arm: float(mean)
-        for arm, mean in session.execute(
-            select(col(Sample.arm), func.avg(col(Sample.judge_score)))
-            .where(
-                *mine,
-                col(Sample.stream) == Stream.PROBABILITY.value,
-                col(Sample.judge_score).is_not(None),
-            )
-            .group_by(col(Sample.arm))
-        )
-    }
-    return Effort(
-        None if judged[0] is None else int(judged[0]),
-        int(judged[1] or 0),
-        int(judged[2] or 0),
-        int(reviewed[0]),
-        None if reviewed[1] is None else float(reviewed[1]),
-        (means.get(Role.CONTROL), means.get(Role.CANARY)),
+        .where(*_mine(), col(Review.status) == "submitted")
     )
