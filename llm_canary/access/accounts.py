@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
@@ -24,6 +25,13 @@ MIN_PASSWORD, MAX_PASSWORD = 12, 256
 _MAX_NAME = 100
 _FREE_FAILURES = 5  # in a row, before each further one locks the account for longer
 _FIRST_LOCK_S, _LONGEST_LOCK_S = 2.0, 900.0
+_HASHER = PasswordHasher()
+
+
+@cache
+def _decoy(hasher: PasswordHasher) -> str:
+    """Return what is verified where no account is, so that the time does not tell."""
+    return hasher.hash("no account has this name")
 
 
 class Accounts:
@@ -32,9 +40,9 @@ class Accounts:
     def __init__(self, engine: Engine, clock: Clock, hasher: PasswordHasher | None = None) -> None:
         self._engine = engine
         self._clock = clock
-        self._hasher = hasher or PasswordHasher()
-        # Verified where there is no account, so that the time does not tell whether there is one.
-        self._decoy = self._hasher.hash("no account has this name")
+        self._hasher = hasher or _HASHER
+        # Before anybody asks, so that not even the first log-in takes longer for want of it.
+        self._decoy = _decoy(self._hasher)
 
     def any(self) -> bool:
         """Say whether anybody has an account."""

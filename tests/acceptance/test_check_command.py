@@ -14,6 +14,7 @@ from junitparser import JUnitXml
 from llm_canary.resources import resource_dir
 from tests.support.graded_project import GradedProject
 
+pytestmark = pytest.mark.xdist_group("check_command")  # else each worker makes every project
 SHIPPED = sorted(path.stem for path in resource_dir("rubrics").glob("*.yaml"))
 POINTWISE = [name for name in SHIPPED if name != "pairwise_preference"]
 

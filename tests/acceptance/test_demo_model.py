@@ -17,6 +17,7 @@ from llm_canary.demo.project import ORDERS, PROMPTS, SUPPORT, arms
 from llm_canary.demo.script import visit
 from llm_canary.demo.story import DemoOptions, run_demo
 
+pytestmark = pytest.mark.xdist_group("demo_model")  # else each worker loads the model
 ARMS = arms(MODEL, swap=False, identical=False)
 
 

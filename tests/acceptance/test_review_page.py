@@ -9,10 +9,9 @@ from sqlalchemy import text
 
 from llm_canary.clock import ManualClock
 from llm_canary.review.queue import ReviewQueue
-from llm_canary.storage import migrate
-from llm_canary.storage.engine import make_engine
 from tests.acceptance.test_page import DESKTOP, LEAST_CONTRAST, PHONE, chromium  # noqa: F401
 from tests.factories import NOON_S
+from tests.support import schema
 from tests.support.control import PASSWORD, Web
 from tests.support.review_world import HOSTILE, LABELS, TURNS_1000, drawn, judged
 
@@ -22,8 +21,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 @pytest.fixture
 def site(tmp_path):
     """The pages over a database with answers to review, and a clock that a test moves."""
-    engine = make_engine(f"sqlite:///{tmp_path}/web.db")
-    migrate.upgrade(engine)
+    engine = schema.sqlite_engine(tmp_path / "web.db")
     clock = ManualClock(NOON_S + 60.0)
     queue = ReviewQueue(engine, clock, gold_rate=0.0)
     made = Web(tmp_path, engine=engine, clock=clock, reviews=queue)

@@ -2,8 +2,6 @@
 
 import pytest
 
-from llm_canary.storage import migrate
-from llm_canary.storage.engine import make_engine
 from tests.acceptance.test_page import (
     DESKTOP,
     LEAST_CONTRAST,
@@ -11,6 +9,7 @@ from tests.acceptance.test_page import (
     PHONE,
     chromium,  # noqa: F401 - a fixture
 )
+from tests.support import schema
 from tests.support.control import COOKIE, PASSWORD, Web
 from tests.support.rollout_world import QUICK, Arm, World
 
@@ -19,8 +18,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 @pytest.fixture
 def world(tmp_path):
-    engine = make_engine(f"sqlite:///{tmp_path}/world.db")
-    migrate.upgrade(engine)
+    engine = schema.sqlite_engine(tmp_path / "world.db")
     made = World(tmp_path, QUICK.replace("PLAN", "quick"), engine=engine)
     made.control = made.canary = Arm(error=0.02)
     made.start()

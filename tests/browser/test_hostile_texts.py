@@ -56,7 +56,8 @@ class Wire:
             "document.querySelectorAll('main *').forEach(each => {"
             "  each.focus?.(); each.dispatchEvent(new MouseEvent('mouseover', {bubbles: true})); })"
         )
-        tab.wait_for_timeout(150)
+        if not tab.evaluate("window.__rung.length"):  # what has rung need not be waited for
+            tab.wait_for_timeout(150)
         return list(tab.evaluate("window.__rung"))
 
 

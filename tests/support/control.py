@@ -28,11 +28,10 @@ from llm_canary.pages.services import PageServices
 from llm_canary.pages.visit import COOKIE
 from llm_canary.retention.erase import Eraser
 from llm_canary.routing.table import StoredKeys
-from llm_canary.storage import migrate
-from llm_canary.storage.engine import make_engine, write_session
+from llm_canary.storage.engine import write_session
 from llm_canary.storage.repositories.installation import KEY_SECRET, get_or_set
 from llm_canary.storage.repositories.keys import stored_keys
-from tests.support import leaks
+from tests.support import leaks, schema
 from tests.support.asgi import AsgiClient
 from tests.support.rollout_reader import ViewReader
 from tests.support.served import served
@@ -66,9 +65,7 @@ class Web:
 
     def __init__(self, folder: Path, *, engine: Engine | None = None, **services: Any) -> None:
         self._own = engine is None
-        self.engine = engine or make_engine(f"sqlite:///{folder}/web.db")
-        if self._own:
-            migrate.upgrade(self.engine)
+        self.engine = engine or schema.sqlite_engine(folder / "web.db")
         self.clock = services.pop("clock", None) or ManualClock()
         self.keys: tuple[Any, ...] = ()
         self.gate = Gate(self.engine, self.clock, lambda: self.keys, self._stored_keys)

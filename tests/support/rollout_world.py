@@ -21,9 +21,7 @@ from llm_canary.rollout.service import RolloutService
 from llm_canary.routing.assign import Assignment, SplitRule, Unit, assign
 from llm_canary.routing.bucket import canary_buckets, unit_hash
 from llm_canary.routing.table import Role, Split
-from llm_canary.storage.engine import make_engine
 from llm_canary.storage.ingest import SqlBatchSink
-from llm_canary.storage.migrate import metadata
 from llm_canary.telemetry.events import (
     InferenceEvent,
     OutcomeEvent,
@@ -31,6 +29,7 @@ from llm_canary.telemetry.events import (
     Terminal,
     UsageSource,
 )
+from tests.support import schema
 
 QUICK = """
 version: 1
@@ -102,8 +101,7 @@ class World:
         path.write_text(self.config_text)
         self.config = load(path)
         if self.engine is None:
-            self.engine = make_engine(f"sqlite:///{self.directory}/world.db")
-            metadata().create_all(self.engine)
+            self.engine = schema.sqlite_engine(self.directory / "world.db")
         self.sink = SqlBatchSink(self.engine)
         self.publisher = Publisher(self.engine, lambda: self.config, self.directory)
         self.service = RolloutService(

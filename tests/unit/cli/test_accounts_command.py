@@ -10,9 +10,9 @@ from llm_canary.auth import AccessRole
 from llm_canary.cli import main
 from llm_canary.clock import SystemClock
 from llm_canary.errors import Unauthorized
-from llm_canary.storage import migrate
-from llm_canary.storage.engine import make_engine, read_session
+from llm_canary.storage.engine import read_session
 from llm_canary.storage.repositories.access import audit
+from tests.support import schema
 from tests.support.control import PASSWORD
 
 
@@ -21,8 +21,7 @@ def engine(tmp_path, monkeypatch):
     url = f"sqlite:///{tmp_path}/canary.db"
     monkeypatch.setenv("LLM_CANARY_DATABASE_URL", url)
     monkeypatch.setenv("USER", "root")
-    made = make_engine(url)
-    migrate.upgrade(made)
+    made = schema.sqlite_engine(tmp_path / "canary.db")
     yield made
     made.dispose()
 

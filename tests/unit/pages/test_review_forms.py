@@ -9,9 +9,8 @@ from sqlalchemy import text
 
 from llm_canary.clock import ManualClock
 from llm_canary.review.queue import ReviewQueue
-from llm_canary.storage import migrate
-from llm_canary.storage.engine import make_engine
 from tests.factories import NOON_S
+from tests.support import schema
 from tests.support.control import Web
 from tests.support.review_world import LABELS, XSS, drawn
 
@@ -20,8 +19,7 @@ FORM = {f"label:{name}": label for name, label in LABELS.items()}
 
 @pytest.fixture
 def site(tmp_path):
-    engine = make_engine(f"sqlite:///{tmp_path}/web.db")
-    migrate.upgrade(engine)
+    engine = schema.sqlite_engine(tmp_path / "web.db")
     clock = ManualClock(NOON_S + 60.0)
     made = Web(
         tmp_path, engine=engine, clock=clock, reviews=ReviewQueue(engine, clock, gold_rate=0.0)
