@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from llm_canary.addresses import Network
-from llm_canary.checks.candidate import Endpoint
+from llm_canary.checks.live_candidate import Endpoint
 from llm_canary.config.secrets import resolve
 from llm_canary.config.values import SecretReference
 from llm_canary.documents.document import Hints, read_document

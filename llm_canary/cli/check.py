@@ -184,15 +184,24 @@ def _request(options: dict[str, Any], cache: Cache) -> Request:
 
 
 def _candidate(options: dict[str, Any], cache: Cache) -> Candidate:
-    from llm_canary.addresses import Network  # noqa: PLC0415
-    from llm_canary.checks.candidate import Endpoint, Recorded, variant_of  # noqa: PLC0415
-    from llm_canary.checks.candidate_file import read_candidate  # noqa: PLC0415
-    from llm_canary.opaque import Opaque  # noqa: PLC0415
-    from llm_canary.providers.model_calls import Target  # noqa: PLC0415
+    from llm_canary.checks.candidate import Recorded  # noqa: PLC0415
 
     given = [name for name in ("responses", "candidate", "endpoint") if options[name] is not None]
     if len(given) > 1:
         raise click.UsageError(f"--{given[0]} and --{given[1]} both say who answers; give one")
+    if given not in (["candidate"], ["endpoint"]):
+        return Recorded(options["responses"])
+    return _live(options, cache)
+
+
+def _live(options: dict[str, Any], cache: Cache) -> Candidate:
+    """Return one who can be asked, with the clients that this takes: they are slow to load."""
+    from llm_canary.addresses import Network  # noqa: PLC0415
+    from llm_canary.checks.candidate_file import read_candidate  # noqa: PLC0415
+    from llm_canary.checks.live_candidate import Endpoint, variant_of  # noqa: PLC0415
+    from llm_canary.opaque import Opaque  # noqa: PLC0415
+    from llm_canary.providers.model_calls import Target  # noqa: PLC0415
+
     if options["endpoint"] is not None:
         if options["model"] is None:
             raise click.UsageError("--endpoint needs --model")
@@ -201,11 +210,9 @@ def _candidate(options: dict[str, Any], cache: Cache) -> Candidate:
         network = Network(options["network"])
         target = Target(options["model"], options["endpoint"], secret, network=network)
         return Endpoint(target, cache=cache)
-    if options["candidate"] is not None and options["candidate"].endswith((".yaml", ".yml")):
+    if options["candidate"].endswith((".yaml", ".yml")):
         return read_candidate(Path(options["candidate"]), cache)
-    if options["candidate"] is not None:
-        return variant_of(options["candidate"], _config(options), cache)
-    return Recorded(options["responses"])
+    return variant_of(options["candidate"], _config(options), cache)
 
 
 def _from_file(options: dict[str, Any]) -> dict[str, Any]:

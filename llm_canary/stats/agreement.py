@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import Literal
 
 import numpy as np
@@ -19,6 +20,9 @@ from llm_canary.errors import DataError
 Level = Literal["nominal", "ordinal", "interval"]
 Weights = Literal["none", "linear", "quadratic"]
 RESAMPLES = 2000
+# Tables of shares, one behind the other: (tables, categories, categories). A coefficient of such is
+# an array with a value for each, NaN where it is not defined.
+_Shares = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +61,25 @@ def agreement(
     n = int(table.sum())
     if n == 0:
         return None
-    drawn = np.random.default_rng(seed).multinomial(n, (table / n).ravel(), size=RESAMPLES)
-    tables = drawn.reshape(RESAMPLES, *table.shape).astype(float)
+    shares = table / n
+    drawn = np.random.default_rng(seed).multinomial(n, shares.ravel(), size=RESAMPLES)
+    resampled = drawn.reshape(RESAMPLES, *table.shape) / n
 
-    def with_interval(
-        coefficient: Callable[[NDArray[np.float64]], float | None],
-    ) -> Coefficient | None:
-        value = coefficient(table)
-        if value is None:
+    def with_interval(coefficient: Callable[[_Shares], NDArray[np.float64]]) -> Coefficient | None:
+        [value] = coefficient(shares[None])
+        if isnan(value):
             return None
-        found = [each for each in map(coefficient, tables) if each is not None]
-        lower, upper = np.quantile(found or [value], [alpha / 2.0, 1.0 - alpha / 2.0])
-        return Coefficient(value, float(lower), float(upper))
+        found = coefficient(resampled)
+        known = found[~np.isnan(found)]
+        lower, upper = np.quantile(
+            known if known.size else [value], [alpha / 2.0, 1.0 - alpha / 2.0]
+        )
+        return Coefficient(float(value), float(lower), float(upper))
 
-    same = with_interval(lambda counts: float(np.trace(counts) / counts.sum()))
+    same = with_interval(_equal)
     assert same is not None  # noqa: S101 - there are items
     return Agreement(
-        n, same, with_interval(lambda t: cohen_kappa(t, weights=weights)), with_interval(gwet_ac1)
+        n, same, with_interval(lambda each: _kappas(each, weights)), with_interval(_ac1s)
     )
 
 
@@ -90,25 +96,12 @@ def confusion(first: Sequence[float], second: Sequence[float]) -> NDArray[np.flo
 
 def cohen_kappa(table: NDArray[np.float64], *, weights: Weights = "none") -> float | None:
     """Return Cohen's kappa of a table of counts; `weights` is what distance costs."""
-    shares = _shares(table)
-    if shares is None:
-        return None
-    distance = np.abs(np.subtract.outer(np.arange(len(shares)), np.arange(len(shares))))
-    cost = {"none": (distance > 0) * 1.0, "linear": distance * 1.0, "quadratic": distance**2.0}[
-        weights
-    ]
-    expected = float((cost * np.outer(shares.sum(axis=1), shares.sum(axis=0))).sum())
-    return None if expected == 0.0 else 1.0 - float((cost * shares).sum()) / expected
+    return _of_one(table, lambda shares: _kappas(shares, weights))
 
 
 def gwet_ac1(table: NDArray[np.float64]) -> float | None:
     """Return Gwet's AC1, meaningful also when nearly all items are of one category."""
-    shares = _shares(table)
-    if shares is None or len(shares) < 2:
-        return None
-    mean = 0.5 * (shares.sum(axis=0) + shares.sum(axis=1))
-    chance = float((mean * (1.0 - mean)).sum()) / (len(shares) - 1)
-    return (float(np.trace(shares)) - chance) / (1.0 - chance)
+    return _of_one(table, _ac1s)
 
 
 def krippendorff_alpha(
@@ -143,10 +136,40 @@ def _squared_distance(
     return np.asarray(np.subtract.outer(scale, scale) ** 2, dtype=np.float64)
 
 
-def _shares(table: NDArray[np.float64]) -> NDArray[np.float64] | None:
+def _of_one(
+    table: NDArray[np.float64], coefficient: Callable[[_Shares], NDArray[np.float64]]
+) -> float | None:
     if table.ndim != 2 or table.shape[0] != table.shape[1] or (table < 0).any():
         raise DataError(
             f"agreement needs a square table of counts from 0 on, not shape {table.shape}"
         )
     total = table.sum()
-    return table / total if total else None
+    if not total:
+        return None
+    [value] = coefficient(table[None] / total)
+    return None if isnan(value) else float(value)
+
+
+def _equal(shares: _Shares) -> NDArray[np.float64]:
+    return np.asarray(np.trace(shares, axis1=1, axis2=2), dtype=np.float64)
+
+
+def _kappas(shares: _Shares, weights: Weights) -> NDArray[np.float64]:
+    places = np.arange(shares.shape[1])
+    distance = np.abs(np.subtract.outer(places, places))
+    cost = {"none": (distance > 0) * 1.0, "linear": distance * 1.0, "quadratic": distance**2.0}[
+        weights
+    ]
+    found = np.einsum("rij,ij->r", shares, cost)
+    expected = np.einsum("ri,rj,ij->r", shares.sum(axis=2), shares.sum(axis=1), cost)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(expected == 0.0, np.nan, 1.0 - found / expected)
+
+
+def _ac1s(shares: _Shares) -> NDArray[np.float64]:
+    categories = shares.shape[1]
+    if categories < 2:
+        return np.full(len(shares), np.nan)
+    mean = 0.5 * (shares.sum(axis=1) + shares.sum(axis=2))
+    chance = (mean * (1.0 - mean)).sum(axis=1) / (categories - 1)
+    return np.asarray((_equal(shares) - chance) / (1.0 - chance), dtype=np.float64)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 from llm_canary.errors import DataError
 
@@ -64,6 +63,8 @@ def temperature(probabilities: Sequence[float], outcomes: Sequence[float]) -> fl
         q = 1.0 / (1.0 + np.exp(-logits / np.exp(log_t)))
         q = np.clip(q, _EDGE, 1 - _EDGE)
         return float(-(y * np.log(q) + (1 - y) * np.log(1 - q)).mean())
+
+    from scipy.optimize import minimize_scalar  # noqa: PLC0415 - takes long to load, rarely used
 
     return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x))
 

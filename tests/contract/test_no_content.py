@@ -19,6 +19,7 @@ from typing import NamedTuple
 import httpx
 import psycopg
 import pytest
+import re2
 from echo_upstream import WAYS, echo
 from raw_client import call
 from simulated_upstream import SimulatedUpstream
@@ -259,9 +260,15 @@ def answers(server, sent):
 
 def places(needles, texts):
     """Return where a needle stands; one expression, for there are thousands of both."""
-    pattern = re.compile("|".join(map(re.escape, needles)), re.IGNORECASE)
+    options = re2.Options()
+    options.case_sensitive, options.max_mem = False, 1 << 28
+    pattern = re2.compile("|".join(map(re2.escape, needles)), options)
     return sorted(
-        {f"{where}: {match[0]}" for where, text in texts for match in pattern.finditer(text)}
+        {
+            f"{where}: {match[0]}"
+            for where, text in texts
+            for match in pattern.finditer(text.encode(errors="replace").decode())
+        }
     )
 
 

@@ -112,7 +112,7 @@ def test_once_people_stop_the_judge_does_not_speak_alone(tmp_path: Path) -> None
 
 def test_without_people_nothing_is_promoted_and_the_reason_says_so(tmp_path: Path) -> None:
     with world(tmp_path, answers("control", right=0.8), answers("canary", right=0.8)) as made:
-        made.live(700, 40, until=is_over(made), people=False)
+        made.live(700, 10, until=is_over(made), people=False)
         [decision, *_] = made.service.decisions("next")
 
         assert (made.view.state, made.view.stage) == ("held", "initial")

@@ -11,7 +11,7 @@ from aiohttp import web
 from click.testing import CliRunner
 
 from llm_canary.addresses import Network
-from llm_canary.checks.candidate import Endpoint
+from llm_canary.checks.live_candidate import Endpoint
 from llm_canary.cli import main
 from llm_canary.errors import RequestError
 from llm_canary.opaque import Opaque
