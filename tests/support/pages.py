@@ -68,7 +68,7 @@ class Page(NamedTuple):
     def slug(self) -> str:
         """Return a name for files and reports."""
         words = _PART.sub("", self.path.strip("/")).replace("/", "-").strip("-")
-        return re.sub("-+", "-", words) or "all-rollouts"
+        return re.sub("-+", "-", words) or "overview"
 
 
 def get_paths() -> tuple[str, ...]:

@@ -182,7 +182,7 @@ def graded():
         spec.name: gate(
             comparison(
                 "error_rate", "goal", control=0.8, canary=0.81, difference=-0.01, low=-0.05,
-                high=0.02, margin=0.03,
+                high=0.02, margin=0.03 if spec.name == "rubric:helpful" else None,
             ),
             "inconclusive",
         )
@@ -379,6 +379,10 @@ def test_the_page_of_a_graded_rollout_shows_who_gave_the_points(tmp_path):
     for part in ("Judge alone", "People alone", "Corrected by people", "gpt-5-mini@1f2e"):
         assert part in page
     assert 'id="rubric-helpful"' in page
+    assert (
+        "no margin" in page
+    )  # of the judge alone: there is an interval, and no scale to draw it in
+    assert "no interval yet" not in page
     assert "Labelled by people in time" in page
 
 
