@@ -14,6 +14,7 @@ import pytest
 from llm_canary.demo.child import DemoError
 from llm_canary.demo.model import LocalModel, find_model
 
+LABELLED, CHECKED = 20, 6  # a small model takes a second or two for each
 DATA = Path(__file__).resolve().parents[1] / "data" / "human-labels"
 RUBRIC = """\
 schema: llm_canary.rubric/v1
@@ -26,7 +27,7 @@ criteria:
     anchors: {met: "The result is right.", unmet: "It is another number."}
 judges:
   primary: {backend: chat, model: openai/smollm2, api_base: URL, api_key: "${KEY}", temperature: 0, max_tokens: 900, schema_mode: grammar}
-trust: {min_labels: 30}
+trust: {min_labels: 18}
 """
 
 
@@ -50,13 +51,14 @@ def test_a_weak_judge_is_not_trusted_and_a_strong_one_is(tmp_path, require):
         require(str(reason))
     draw = random.Random(1)
     labels, rows = [], []
-    for n in range(40):
+    for n in range(LABELLED + CHECKED):
         a, b = draw.randint(2, 99), draw.randint(2, 99)
         right = n % 2 == 0
         response = str(a + b if right else a + b + draw.randint(1, 9))
         row = {"id": f"s{n}", "prompt": f"What is {a} + {b}?", "response": response}
         human = [{"rater": "arithmetic", "labels": {"right": "met" if right else "unmet"}}]
-        (labels if n < 32 else rows).append(row | ({"human": human} if n < 32 else {}))
+        is_labelled = n < LABELLED
+        (labels if is_labelled else rows).append(row | ({"human": human} if is_labelled else {}))
     for name, listed in (("labels.jsonl", labels), ("data.jsonl", rows)):
         (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in listed))
 
@@ -83,12 +85,12 @@ def test_a_weak_judge_is_not_trusted_and_a_strong_one_is(tmp_path, require):
     report = json.loads(weak.stdout)
     assert weak.returncode == 4, weak.stdout + weak.stderr
     assert report["standing"] == "untrusted"
-    assert report["judged"] >= 31
+    assert report["judged"] >= LABELLED - 1
     assert report["subjects"][0]["kappa"]["value"] < 0.4
     assert checked.returncode == 4, checked.stdout + checked.stderr
     verdict = json.loads(checked.stdout)
     assert verdict["verdict"] == "untrusted"
-    assert verdict["cost"]["cached"] >= 31  # the calibration a moment ago paid for them
-    assert verdict["cost"]["calls"] >= 8
+    assert verdict["cost"]["cached"] >= LABELLED - 1  # the calibration a moment ago paid for them
+    assert verdict["cost"]["calls"] >= CHECKED
     assert strong.returncode == 0
     assert json.loads(strong.stdout)["standing"] == "trusted"
