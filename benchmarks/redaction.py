@@ -51,7 +51,7 @@ def single():
     print("|---|---|---|")
     for size in (1_000, 20_000, 200_000):
         for private in (False, True):
-            request = json.dumps(body(size, private=private)).encode()
+            request = json.dumps(body(size, private=private), ensure_ascii=False).encode()
             text = body(size, private=private)[0]["content"]
             took = {
                 policy: microseconds(lambda: keep(policy, request, "yes", b"k", redactor))  # noqa: B023
@@ -81,7 +81,7 @@ def load(folder, rounds):
                 request = {"model": "mock-model", "user": "u", "max_tokens": 60}
                 request["messages"] = body(size, private=private)
                 with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-                    file.write(json.dumps(request))
+                    file.write(json.dumps(request, ensure_ascii=False))
                     file.flush()
                     what = f"{size // 1000} KB, {'three private things' if private else 'none'}"
                     measured(folder, gateways, file.name, what, rounds)

@@ -20,7 +20,6 @@ from llm_canary.routing.table import ContentStore
 
 MAX_KEPT_CHARS = 256 * 1024
 MEDIA = "[MEDIA]"  # an image, a recording or a file, in which nothing can be found
-_QUICK_BYTES = 32 * 1024  # looked at in a tenth of a millisecond
 _SHORT_CHARS = 4 * 1024  # also few enough for JSON that is nothing but signs
 _MAX_DEPTH = 64
 _LEAST_DIGITS = 10**6
@@ -60,8 +59,9 @@ def keep_or_defer(
 ) -> Kept | Callable[[], Kept]:
     """Return the same, or, where there may be something to redact, a function that does the work.
 
-    Most texts have nothing private in them. One look at a request and its answer together shows
-    that, in some microseconds; a closer look takes up to 2 ms per kilobyte.
+    Most short texts have nothing private in them. One look at a request and its answer together
+    shows that, in a few microseconds; a closer look takes up to 2 ms per kilobyte. A long text
+    nearly always has a number or a link that asks for it.
     """
     if policy is ContentStore.NONE or (policy is ContentStore.REDACTED and redactor is None):
         return NOTHING
@@ -79,14 +79,16 @@ def keep_or_defer(
 
 
 def _is_plain(request: bytes, response: bytes, redactor: Redactor) -> bool:
-    """Say whether there is nothing to redact in an exchange, as it is written.
+    """Say whether there is nothing to redact in a short exchange, as it is written.
 
     Most are so, and reading them as JSON would take three times as long. What could hide something,
     or is kept in another form, is not plain: escapes of letters, media, deep nesting.
     """
-    if len(request) + len(response) > _QUICK_BYTES or redactor.has_patterns:
+    if len(request) + len(response) > _SHORT_CHARS or redactor.has_patterns:
         return False
     if b"\\" in request:
+        if rb"\u" in request:
+            return False
         for escape, meaning in _PLAIN_ESCAPES:
             request = request.replace(escape, meaning)
         if b"\\" in request:
