@@ -18,7 +18,8 @@ from llm_canary.routing.limits import Limits, Spending
 
 DAY_S = 86_400
 _MINUTE_S = 60.0
-_ROUNDING_S = 1e-6  # more than a minute of sums can be off
+_ROUNDING_S = 1e-6  # more than a minute of sums can be off,
+_ROUNDING = 1e-3  # and of what remains
 _TOGETHER_S = 0.25  # what becomes known within it is one entry
 _SOON_S = 1.0  # when a slot will be free, or an unpublished sum is settled, nobody knows
 
@@ -49,7 +50,7 @@ class Bucket:
 
     def level(self, now_s: float) -> float:
         """Return what may be taken now."""
-        return self.capacity - self.reset_s(now_s) / self._s_per
+        return max(-self.capacity, self.capacity - self.reset_s(now_s) / self._s_per)
 
     def reset_s(self, now_s: float) -> float:
         """Return in how many seconds it is full."""
@@ -76,7 +77,7 @@ class Bucket:
     def headers(self, now_s: float) -> Headers:
         """Return limit, what remains of it, and when all of it is there again."""
         reset_s = self.reset_s(now_s)
-        level = self.capacity - (reset_s - _ROUNDING_S) / self._s_per
+        level = self.capacity - reset_s / self._s_per + _ROUNDING
         return [
             self._limit,
             (self._remaining, b"%d" % level if level > 0.0 else b"0"),

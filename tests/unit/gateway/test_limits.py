@@ -44,8 +44,19 @@ def test_whatever_the_clock_and_the_counts_do_a_bucket_opens_again(steps):
     for step_s, amount in steps:
         now_s += step_s
         bucket.take(amount, now_s)
-        assert -bucket.capacity - 1e-6 <= bucket.level(now_s) <= bucket.capacity
+        assert -bucket.capacity <= bucket.level(now_s) <= bucket.capacity
     assert bucket.wait_s(1.0, now_s + 61.0) == 0.0
+
+
+@pytest.mark.parametrize("limit", [1, 7, 60, 90_000, 10_000_000_000])
+@pytest.mark.parametrize("now_s", [0.0, 123_456.789])
+def test_what_remains_is_told_to_the_unit(limit, now_s):
+    bucket = Bucket(limit, now_s, "tokens")
+    assert dict(bucket.headers(now_s))[b"x-ratelimit-remaining-tokens"] == b"%d" % limit
+
+    bucket.take(1.0, now_s)
+
+    assert dict(bucket.headers(now_s))[b"x-ratelimit-remaining-tokens"] == b"%d" % (limit - 1)
 
 
 def test_what_was_reserved_is_settled_by_what_was_used():
