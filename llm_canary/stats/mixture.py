@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import erfc, exp, inf, isfinite, log, log1p, sqrt
 
-from scipy.special import log_ndtr
+from scipy.special import erfcx
 
 from llm_canary.errors import DataError
 from llm_canary.stats.score import ScoreState, effect, variance_curve
@@ -117,12 +117,7 @@ def interval(
 
 def _log_e(score: float, variance: float, v0: float) -> float:
     total = v0 + variance
-    return (
-        _LOG_2
-        + 0.5 * log(v0 / total)
-        + 0.5 * score * score / total
-        + _log_normal_cdf(score / sqrt(total))
-    )
+    return _LOG_2 + 0.5 * log(v0 / total) + _log_mills(score / sqrt(total))
 
 
 def _log_e_three(score: float, variance: float, v0: float) -> float:
@@ -134,10 +129,12 @@ def _log_e_three(score: float, variance: float, v0: float) -> float:
     return top + log((exp(one - top) + exp(two - top) + exp(three - top)) / 3.0)
 
 
-def _log_normal_cdf(z: float) -> float:
-    # erfc keeps full relative precision down to z = -37; beyond it underflows and scipy's series
-    # takes over.
-    return log(0.5 * erfc(-z * _SQRT_HALF)) if z > -30.0 else float(log_ndtr(z))
+def _log_mills(z: float) -> float:
+    """Return z^2 / 2 + log Phi(z)."""
+    # Far below zero the two summands are large and cancel: erfcx is their sum.
+    if z > -30.0:
+        return 0.5 * z * z + log(0.5 * erfc(-z * _SQRT_HALF))
+    return log(0.5 * float(erfcx(-z * _SQRT_HALF)))
 
 
 def _guess(target: float, variance: float, v0: float) -> float:
