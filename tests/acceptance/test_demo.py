@@ -12,7 +12,7 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -90,24 +90,53 @@ def verdicts(document: dict[str, Any], rollout: str) -> list[str]:
     return [each["verdict"] for each in document["decisions"] if each["rollout"] == rollout]
 
 
+class Told(NamedTuple):
+    """What a demonstration has said, and its page while it served on."""
+
+    code: int
+    stderr: str
+    document: dict[str, Any]
+    url: str
+    page: httpx.Response
+
+
 @pytest.fixture(scope="module")
-def told(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
-    """The demonstration, told once for those that only look at it afterwards."""
-    with FactsJudge() as judge:
+def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """The demonstration, told once, with a judge and `--keep`, in a shell's background."""
+    folder = tmp_path_factory.mktemp("demo")
+    out, errors = folder / "out.json", folder / "told.txt"
+    with (
+        SimulatedModel() as upstream,
+        FactsJudge() as judge,
+        out.open("w") as stdout,
+        errors.open("w") as stderr,
+    ):
         asked = ("--judge", "openai/honest", "--judge-url", f"{judge.url}/v1")
-        folder = tmp_path_factory.mktemp("demo")
-        return run(folder, "--seed", "5", *asked, OPENAI_API_KEY="sk-local")
+        process = subprocess.Popen(
+            [*BACKGROUND, *command(upstream.base_url, "--seed", "5", "--keep", *asked)],
+            env=environment(folder) | {"OPENAI_API_KEY": "sk-local"},
+            stdout=stdout,
+            stderr=stderr,
+        )
+        try:
+            url = wait_for(lambda: page_of(errors.read_text()), 240)
+            page = httpx.get(url)
+            process.send_signal(signal.SIGTERM)
+            code = process.wait(30)
+        finally:
+            process.kill()  # nothing, when it has ended
+            process.wait()
+    assert out.read_text(), errors.read_text()
+    return Told(code, errors.read_text(), json.loads(out.read_text()), url, page)
 
 
 @pytest.mark.slow
 def test_the_worse_canary_is_rolled_back_and_the_cheaper_one_promoted_without_a_person(
-    told: tuple[subprocess.CompletedProcess[str], dict[str, Any]],
+    told: Told,
 ) -> None:
-    done, document = told
+    document = told.document
 
-    assert (done.returncode, document["ok"]) == (0, True), done.stderr
+    assert (told.code, document["ok"]) == (0, True), told.stderr
     assert {act["rollout"]: act["state"] for act in document["acts"]} == {
         ORDERS: "rolled_back",
         SUPPORT: "finished",
@@ -138,7 +167,16 @@ def test_the_worse_canary_is_rolled_back_and_the_cheaper_one_promoted_without_a_
         "30, 40, 40 canary users instead of 200",
         "decision show",
     ):
-        assert said in done.stderr
+        assert said in told.stderr
+
+
+@pytest.mark.slow
+def test_keep_serves_on_until_it_is_told_to_end_and_then_leaves_nothing_running(told: Told) -> None:
+    assert told.page.status_code == 200
+    assert SUPPORT in told.page.text
+    assert told.code == 0, told.stderr
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(told.url)
 
 
 @pytest.mark.parametrize(
@@ -166,9 +204,9 @@ def test_a_judge_that_cannot_be_asked_is_refused_before_anything_starts(
 
 @pytest.mark.slow
 def test_everything_that_happened_is_in_the_database_afterwards(
-    told: tuple[subprocess.CompletedProcess[str], dict[str, Any]],
+    told: Told,
 ) -> None:
-    _, document = told
+    document = told.document
 
     with closing(sqlite3.connect(document["database"])) as database:
         inferences, users = database.execute(
@@ -205,35 +243,6 @@ def test_identical_arms_are_never_rolled_back(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert {act["state"] for act in document["acts"]} == {"finished"}
     assert {each["verdict"] for each in document["decisions"]} == {"promote"}
-
-
-@pytest.mark.slow
-def test_keep_serves_on_until_it_is_told_to_end_and_then_leaves_nothing_running(
-    tmp_path: Path,
-) -> None:
-    with SimulatedModel() as upstream:
-        errors = tmp_path / "told.txt"
-        with errors.open("w") as told:
-            process = subprocess.Popen(
-                [*BACKGROUND, *command(upstream.base_url, "--keep")],
-                env=environment(tmp_path),
-                stdout=subprocess.DEVNULL,
-                stderr=told,
-            )
-        try:
-            url = wait_for(lambda: page_of(errors.read_text()), 180)
-            page = httpx.get(url)
-            process.send_signal(signal.SIGTERM)
-            code = process.wait(30)
-        finally:
-            process.kill()  # nothing, when it has ended
-            process.wait()
-
-    assert page.status_code == 200
-    assert SUPPORT in page.text
-    assert code == 0, errors.read_text()
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(url)
 
 
 def test_a_server_that_cannot_be_reached_is_reported_and_nothing_keeps_running(

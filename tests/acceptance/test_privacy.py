@@ -41,12 +41,13 @@ def rows(server: RunningServer, query: str) -> list[tuple[object, ...]]:
         return connection.execute(query).fetchall()
 
 
-@pytest.fixture
-def server(tmp_path: Path):
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory):
+    folder: Path = tmp_path_factory.mktemp("privacy")
     with SimulatedUpstream() as upstream:
         config = CONFIG.format(base_url=upstream.base_url)
         key = {"LLM_CANARY_API_KEY": KEYS["BOSS_KEY"]}
-        with RunningServer(tmp_path, config, **KEYS, **key) as running:
+        with RunningServer(folder, config, **KEYS, **key) as running:
             for user in ("jane", "jane", "john"):
                 ask(running, user)
             ends = time.monotonic() + 20
@@ -54,33 +55,6 @@ def server(tmp_path: Path):
                 assert time.monotonic() < ends
                 time.sleep(0.1)
             yield running
-
-
-def test_a_user_is_erased_by_the_command_and_from_a_drawn_dataset(server: RunningServer) -> None:
-    drawn = server.directory / "drawn.jsonl"
-    assert server.cli("dataset", "sample", str(drawn)).returncode == 0
-
-    looked = server.cli("privacy", "delete", "--user", "jane", "--json")
-    assert json.loads(looked.stdout) | {"inferences": 2, "texts": 2} == json.loads(looked.stdout)
-    assert rows(server, "SELECT count(*) FROM inference WHERE request_text LIKE '%jane%'") == [(2,)]
-
-    done = server.cli("privacy", "delete", "--user", "jane", "--yes")
-    assert done.returncode == 0, done.stderr
-    assert "requests\t2" in done.stdout and "settling" in done.stdout
-    assert rows(server, "SELECT count(*) FROM inference WHERE request_text LIKE '%jane%'") == [(0,)]
-    assert rows(server, "SELECT count(unit_hash) FROM inference") == [(1,)]
-
-    [(action, detail)] = rows(
-        server, "SELECT action, detail FROM audit_entry WHERE action LIKE 'privacy%'"
-    )
-    assert action == "privacy.erase_user" and "jane" not in str(detail)
-    listed = server.cli("privacy", "list")
-    assert "user\tsettling\t2" in listed.stdout
-
-    pruned = server.cli("privacy", "prune", str(drawn), "--json")
-    assert json.loads(pruned.stdout)["removed"] == 2
-    assert "jane" not in drawn.read_text() and "john" in drawn.read_text()
-    assert "jane" not in server.log()
 
 
 def test_a_hidden_segment_is_stored_as_a_hash(server: RunningServer) -> None:
@@ -120,3 +94,31 @@ def test_what_names_nothing_is_refused_in_the_one_shape(
     assert answer.status_code in (status, 400), answer.text
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
     assert rows(server, "SELECT count(*) FROM erasure") == [(0,)]
+
+
+# The last of this file: the others look at what it erases.
+def test_a_user_is_erased_by_the_command_and_from_a_drawn_dataset(server: RunningServer) -> None:
+    drawn = server.directory / "drawn.jsonl"
+    assert server.cli("dataset", "sample", str(drawn)).returncode == 0
+
+    looked = server.cli("privacy", "delete", "--user", "jane", "--json")
+    assert json.loads(looked.stdout) | {"inferences": 2, "texts": 2} == json.loads(looked.stdout)
+    assert rows(server, "SELECT count(*) FROM inference WHERE request_text LIKE '%jane%'") == [(2,)]
+
+    done = server.cli("privacy", "delete", "--user", "jane", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "requests\t2" in done.stdout and "settling" in done.stdout
+    assert rows(server, "SELECT count(*) FROM inference WHERE request_text LIKE '%jane%'") == [(0,)]
+    assert rows(server, "SELECT count(unit_hash) FROM inference") == [(1,)]
+
+    [(action, detail)] = rows(
+        server, "SELECT action, detail FROM audit_entry WHERE action LIKE 'privacy%'"
+    )
+    assert action == "privacy.erase_user" and "jane" not in str(detail)
+    listed = server.cli("privacy", "list")
+    assert "user\tsettling\t2" in listed.stdout
+
+    pruned = server.cli("privacy", "prune", str(drawn), "--json")
+    assert json.loads(pruned.stdout)["removed"] == 2
+    assert "jane" not in drawn.read_text() and "john" in drawn.read_text()
+    assert "jane" not in server.log()
