@@ -27,6 +27,7 @@ window.__rung = [];
 Object.defineProperty(window, "__tripped", {set: () => window.__rung.push("flag"), get: () => undefined});
 for (const name of ["alert", "confirm", "prompt", "print"]) window[name] = () => window.__rung.push(name);
 """
+ENOUGH = 30  # payloads of which it was seen that they run where nothing is escaped
 
 
 class Wire:
@@ -116,8 +117,10 @@ def test_without_escaping_the_wire_rings(browser, unescaped):
             seen.open(f"/{number}")
             if [each for each in wire.rung() if "Failed to load" not in each]:
                 rung.add(payload)
+        if number >= len(OWN) and len(rung) >= ENOUGH:
+            break
 
     # The others need an attribute to break out of, htmx, Markdown or another template engine.
     own = [each for each in OWN if each in rung]
     assert len(own) >= 12, sorted(rung)
-    assert len(rung) >= 30, len(rung)
+    assert len(rung) >= ENOUGH, len(rung)
