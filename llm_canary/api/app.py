@@ -33,7 +33,7 @@ def create_api(services: ApiServices) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.services = services
-    app.add_middleware(BodyLimit)
+    app.add_middleware(BodyLimit, prefix=PREFIX)
     add_error_handlers(app)
     for module in MODULES:
         app.include_router(module.router, prefix=PREFIX)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hmac
 import logging
+import re
 from collections.abc import Callable
 from urllib.parse import urlencode, urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.routing import compile_path
 
 from llm_canary.access.gate import Viewer
 from llm_canary.auth import LOCAL, Permission
@@ -27,6 +29,8 @@ PUBLIC = None  # instead of a permission: who is not logged in may come
 _log = logging.getLogger(__name__)
 _NOBODY = Viewer(LOCAL, "", None)  # on public pages; they show nothing of anybody
 _CSRF_FIELD, _CSRF_HEADER = "csrf", "x-csrf-token"
+_STALE = "stale_page"
+_SECRETS = frozenset({"password", "key"})
 
 
 class Site:
@@ -37,9 +41,11 @@ class Site:
         self.services = services
         self.renderer = renderer
         self.rules: dict[tuple[str, str], Permission | None] = {}
+        self._pages: list[re.Pattern[str]] = []  # the addresses that answer to GET
 
     def page(self, path: str, permission: Permission | None, handler: Handler) -> None:
         """Register what is read."""
+        self._pages.append(compile_path(path)[0])
         self._add(path, "GET", permission, handler)
 
     def act(self, path: str, permission: Permission | None, handler: Handler) -> None:
@@ -75,7 +81,7 @@ class Site:
             try:
                 form = await read_form(request) if method == "POST" else {}
             except LlmCanaryError as error:
-                return self._failed(self._visit(request, _NOBODY, {}), error)
+                return self._failed(request, self._visit(request, _NOBODY, {}), error)
             return await run_in_threadpool(self._serve, request, permission, handler, form)
 
         methods = ["GET", "HEAD"] if method == "GET" else [method]
@@ -103,12 +109,12 @@ class Site:
                     _check_csrf(visit)
             return handler(visit)
         except LlmCanaryError as error:
-            return self._failed(self._visit(request, viewer or _NOBODY, form), error)
+            return self._failed(request, self._visit(request, viewer or _NOBODY, form), error)
 
     def _visit(self, request: Request, viewer: Viewer, form: dict[str, str]) -> Visit:
         return Visit(
             viewer=viewer,
-            target=Target(request.url.path, request.url.query),
+            target=self._target(request),
             path=dict(request.path_params),
             query=dict(request.query_params),
             headers=request.headers,
@@ -119,12 +125,22 @@ class Site:
             cookies=request.cookies,
         )
 
+    def _target(self, request: Request) -> Target:
+        """Return where the visitor is: of a form, the page on which it stood."""
+        if request.method != "POST":
+            return Target(request.url.path, request.url.query)
+        page = urlsplit(request.headers.get("referer", ""))
+        path = page.path if page.netloc == request.url.netloc else request.url.path
+        while path and not any(each.fullmatch(path) for each in self._pages):
+            path = path.rpartition("/")[0]
+        return Target(path or "/", page.query if path == page.path else "")
+
     def _token(self, request: Request) -> str | None:
         """Return the session's token out of the cookie."""
         name = cookie_name(is_secure=is_secure(request, self.services.web_url()))
         return request.cookies.get(name)
 
-    def _failed(self, visit: Visit, error: LlmCanaryError) -> Response:
+    def _failed(self, request: Request, visit: Visit, error: LlmCanaryError) -> Response:
         if error.status >= 500:
             _log.warning("%s: %s", type(error).__name__, error.message)
         is_trouble = isinstance(error, StorageError | NotReady)
@@ -132,6 +148,7 @@ class Site:
         html = self.renderer.render(
             template, visit, title=_TITLES.get(error.status, "That did not work"),
             message=error.message, code=error.code, is_trouble=is_trouble,
+            again=_again(visit) if error.code == _STALE else {}, action=request.url.path,
         )  # fmt: skip
         headers = {"hx-retarget": "#problem", "hx-reswap": "innerHTML"} if visit.is_fragment else {}
         return HTMLResponse(html, error.status, headers=headers)
@@ -167,9 +184,18 @@ def _check_origin(visit: Visit) -> None:
         raise Forbidden("the form was sent from another site; open the page and try again")
 
 
+def _again(visit: Visit) -> dict[str, str]:
+    """Return what a stale page has sent, to be sent again by the person who is logged in now.
+
+    Nothing where no browser has said that the form is one of ours, and nothing secret.
+    """
+    is_ours = "origin" in visit.headers and not _SECRETS & visit.form.keys()
+    return {k: v for k, v in visit.form.items() if k != _CSRF_FIELD} if is_ours else {}
+
+
 def _check_csrf(visit: Visit) -> None:
     sent = visit.headers.get(_CSRF_HEADER) or visit.form.get(_CSRF_FIELD, "")
     if not hmac.compare_digest(sent.encode(), visit.viewer.csrf.encode()):
         raise Forbidden(
-            "the page was made for another session; reload it and try again", code="stale_page"
+            "the page was made for another session; reload it and try again", code=_STALE
         )

@@ -13,7 +13,8 @@ from llm_canary.access.gate import Viewer
 from llm_canary.errors import InvalidRequest, PayloadTooLarge
 
 COOKIE, SECURE_COOKIE = "llm_canary_session", "__Host-llm_canary_session"
-MAX_FORM_BYTES, MAX_FIELDS = 1_048_576, 200
+# The longest correction has 100,000 characters, of 12 bytes where a form escapes them.
+MAX_FORM_BYTES, MAX_FIELDS = 2_097_152, 200
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -104,7 +105,7 @@ async def read_form(request: Request) -> dict[str, str]:
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_FORM_BYTES:
-            raise PayloadTooLarge(f"a form may have {MAX_FORM_BYTES:,} bytes")
+            raise PayloadTooLarge(f"a form may have {MAX_FORM_BYTES:,} bytes; shorten its texts")
     try:
         fields = parse_qs(
             body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="strict"

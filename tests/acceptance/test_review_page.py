@@ -26,6 +26,7 @@ def site(tmp_path):
     queue = ReviewQueue(engine, clock, gold_rate=0.0)
     made = Web(tmp_path, engine=engine, clock=clock, reviews=queue)
     made.account("mara", "reviewer")
+    made.account("jon", "reviewer")
     made.account("lead", "operator")
     with made.served():
         yield made
@@ -79,7 +80,7 @@ def saved(page):
 
 
 def reviews(site):
-    query = "SELECT sample_id, reviewer, status, labels, corrected_response FROM review ORDER BY id"
+    query = "SELECT sample_id, reviewer, status, labels, comment, corrected_response FROM review ORDER BY id"
     with site.engine.connect() as connection:
         return [row._asdict() for row in connection.execute(text(query))]
 
@@ -261,6 +262,43 @@ def test_a_session_that_ends_while_grading_is_said_and_loses_nothing(visit, site
 
     assert page.locator(".criterion :checked").count() == 2
     visit.complaints[:] = [each for each in visit.complaints if "401" not in each]
+
+
+def test_after_a_new_login_in_another_tab_one_goes_on_where_one_was(visit, site):
+    drawn(site.engine, [("question", "answer")])
+    page = visit()
+    go(page, site, "/review/support/next")
+    press(page, "y")
+    saved(page)
+    site.gate.accounts.set_password("mara", PASSWORD)  # every session ends
+    press(page, "3", "1", "c")
+    page.keyboard.type("typed after the end")
+    page.keyboard.press("Control+Enter")
+    trouble = page.locator("#trouble")
+    trouble.get_by_text("You are logged out").wait_for()  # and the page has not been left
+
+    log_in_in_another_tab(page, site, "jon")
+    trouble.get_by_text("Somebody else is logged in here now").wait_for(timeout=20_000)
+    log_in_in_another_tab(page, site, "mara")
+    submit(page)
+
+    [row] = reviews(site)
+    assert (row["reviewer"], row["comment"]) == ("mara", "typed after the end")
+    expected = ("401", "403", "404")  # 404: to jon the answer is not there
+    visit.complaints[:] = [
+        each for each in visit.complaints if not any(e in each for e in expected)
+    ]
+
+
+def log_in_in_another_tab(page, site, name):
+    other = page.context.new_page()
+    other.context.clear_cookies()
+    other.goto(f"{site.url}login")
+    other.get_by_label("Name").fill(name)
+    other.get_by_label("Password").fill(PASSWORD)
+    other.keyboard.press("Enter")
+    other.get_by_role("heading", name="Review", exact=True).wait_for()
+    other.close()
 
 
 def test_hostile_texts_are_shown_and_do_nothing(visit, site):

@@ -38,6 +38,7 @@ from tests.support.served import served
 
 QUICK_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 PASSWORD = "correct horse battery"
+ORIGIN = "http://testserver"  # as the pages see it, where no server is
 leaks.GIVEN.add(PASSWORD)
 
 
@@ -61,7 +62,7 @@ def api_services(engine: Engine | None, clock: Clock, **changes: Any) -> ApiServ
 
 
 class Web:
-    """The pages over a database of their own, or over `engine`; `services` may be given in part."""
+    """The pages over a database of their own, or over `engine`; `services` may be given in part, and the `app` to add them to."""
 
     def __init__(self, folder: Path, *, engine: Engine | None = None, **services: Any) -> None:
         self._own = engine is None
@@ -82,7 +83,7 @@ class Web:
             "status": dict,
             "ready": lambda: None,
         }
-        self.app = FastAPI()
+        self.app = services.pop("app", None) or FastAPI()
         self.site = add_pages(self.app, PageServices(**(facts | services)))
         self.client = AsgiClient(self.app)
         self.cookie: str | None = None
@@ -106,8 +107,18 @@ class Web:
         assert found is not None, f"no token on {path}"
         return found[1]
 
-    def post(self, path: str, *, csrf: str = "", htmx: bool = False, **form: str) -> httpx.Response:
+    def post(
+        self,
+        path: str,
+        *,
+        csrf: str = "",
+        htmx: bool = False,
+        origin: str | None = None,
+        referer: str | None = None,
+        **form: str,
+    ) -> httpx.Response:
         headers = {"content-type": "application/x-www-form-urlencoded", **self._cookies()}
+        headers |= {k: v for k, v in (("origin", origin), ("referer", referer)) if v is not None}
         if csrf:
             headers["x-csrf-token"] = csrf
         if htmx:

@@ -4,7 +4,7 @@
   const form = document.getElementById("grading");
   if (!form) return;
   const $ = (id) => document.getElementById(id);
-  const csrf = form.elements.csrf.value;
+  let csrf = form.elements.csrf.value;
   const item = form.dataset.item;
   const hasDrafts = item && form.dataset.drafts !== "no";
   const announce = $("announce");
@@ -124,8 +124,14 @@
   }, 1000);
 
   let isSent = false;
-  form.addEventListener("submit", (event) => {
+  form.addEventListener("submit", async (event) => {
     if (isSent) { event.preventDefault(); return; }
+    if (hasDrafts && isDirty && !isBlocked) {
+      event.preventDefault(); // where the draft cannot be kept, what is typed would be lost on the way
+      const by = event.submitter;
+      if (await settled()) form.requestSubmit(by);
+      return;
+    }
     isSent = true;
     clearTimeout(timer);
     setTimeout(() => { $("submit").disabled = true; }, 0);
@@ -144,13 +150,28 @@
     $("trouble").hidden = !text;
     $("trouble-text").textContent = text;
   };
-  const send = (path, body, keepalive) => fetch(`${item}/${path}`, {
+  const post = (path, body, keepalive) => fetch(`${item}/${path}`, {
     method: "POST", body, keepalive, redirect: "error",
     headers: { "x-csrf-token": csrf, "hx-request": "true" },
   });
+  // After a new login in another tab this page goes on with that session, if it is the same person's.
+  const who = (page) => page.querySelector(".who summary")?.textContent;
+  const renewed = async () => {
+    const answer = await fetch(item, { redirect: "error" });
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (!answer.ok || who(page) !== who(document)) return false;
+    csrf = JSON.parse(page.body.getAttribute("hx-headers"))["x-csrf-token"];
+    for (const field of document.querySelectorAll("input[name=csrf]")) field.value = csrf;
+    document.body.setAttribute("hx-headers", page.body.getAttribute("hx-headers"));
+    return true;
+  };
+  const send = async (path, body, keepalive) => {
+    const answer = await post(path, body, keepalive);
+    return answer.status === 403 && !keepalive && (await renewed()) ? post(path, body, keepalive) : answer;
+  };
   const reason = (status) => ({
     401: "You are logged out. What was saved is kept: log in again in another tab, then go on here.",
-    403: "This page was made for another session. What was saved is kept: reload it.",
+    403: `Somebody else is logged in here now. What was saved is kept: log in as ${who(document)} in another tab, then go on here.`,
     404: "This item is no longer yours.",
     409: "A newer draft of this item was saved in another tab, or the review is submitted: reload to go on with it.",
     413: "The draft is too long to be kept.",
@@ -179,6 +200,12 @@
       isSaving = false;
       if (isDirty && !isBlocked) plan(10 * DRAFT_MS);
     }
+  };
+  const settled = async () => {
+    while (isSaving) await new Promise((done) => setTimeout(done, 50));
+    await save();
+    if (isDirty && !isBlocked) say($("trouble-text").textContent);
+    return !isDirty || isBlocked;
   };
   const plan = (wait) => { clearTimeout(timer); timer = setTimeout(save, wait); };
   if (hasDrafts) {

@@ -59,7 +59,7 @@ def test_an_act_reaches_the_service_with_its_reason_and_actor(connect, services,
         pytest.param("POST", HOLD, b'{"reason":" "}', 422, "invalid_request", id="empty-reason"),
         pytest.param("POST", HOLD, b'{"reason":1}', 422, "invalid_request", id="wrong-type"),
         pytest.param("POST", HOLD, b'{"reason":"a","b":1}', 422, "invalid_request", id="extra-key"),
-        pytest.param("POST", HOLD, b" " * 70_000, 413, "payload_too_large", id="large-body"),
+        pytest.param("POST", HOLD, b" " * 2_097_153, 413, "payload_too_large", id="large-body"),
         pytest.param(
             "POST", HOLD.replace("hold", "burn"), b'{"reason":"a"}', 422, "invalid_request",
             id="unknown-act",
@@ -74,6 +74,20 @@ def test_every_refusal_has_the_one_shape(connect, method, path, body, status, co
     assert (answer.status_code, list(answer.json())) == (status, ["error"])
     assert sorted(answer.json()["error"]) == ["code", "message", "param", "type"]
     assert answer.json()["error"]["code"] == code
+
+
+def test_the_longest_text_of_a_schema_is_within_the_limit(connect):
+    longest = json.dumps({"corrected_response": "\N{GRINNING FACE}" * 100_000})
+    assert len(longest) > 1_200_000
+
+    answer = connect().post(
+        "/api/v1/reviews/s1/submit",
+        content=longest,
+        headers={"content-type": "application/json"},
+    )
+
+    assert answer.status_code == 422  # for what is missing in it, not for its length
+    assert "corrected_response" not in answer.text
 
 
 def test_a_body_that_is_not_declared_as_json_is_refused(connect, services):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import html
 import re
+from urllib.parse import urlencode
 
 import pytest
 from sqlalchemy import text
 
+from llm_canary.api.app import create_api
 from llm_canary.clock import ManualClock
 from llm_canary.review.queue import ReviewQueue
 from tests.factories import NOON_S
 from tests.support import schema
-from tests.support.control import Web
+from tests.support.control import ORIGIN, Web, api_services
 from tests.support.review_world import LABELS, XSS, drawn
 
 FORM = {f"label:{name}": label for name, label in LABELS.items()}
@@ -51,6 +54,89 @@ def as_person(site, name):
     site.cookie = None
     site.log_in(name)
     return site.csrf("/review")
+
+
+def test_the_longest_correction_is_taken_by_the_application_that_is_served(tmp_path):
+    engine = schema.sqlite_engine(tmp_path / "web.db")
+    clock = ManualClock(NOON_S + 60.0)
+    served = create_api(api_services(None, clock))
+    site = Web(tmp_path, engine=engine, clock=clock, reviews=ReviewQueue(engine, clock, gold_rate=0.0), app=served)  # fmt: skip
+    site.log_in("mara", "reviewer")
+    drawn(engine, [("question", "answer")])
+    path, token = claimed(site)
+    longest = "\N{GRINNING FACE}" * 100_000
+    form = {"csrf": site.csrf(path), "token": token, "correction": longest, **FORM}
+
+    assert site.post(f"{path}/draft", revision="0", **form).status_code == 200
+    assert site.post(f"{path}/submit", **form).status_code == 303
+    refused = site.post(f"{path}/draft", revision="0", **form | {"comment": "x" * 1_000_000})
+
+    with engine.connect() as connection:
+        [stored] = connection.execute(text("SELECT corrected_response FROM review")).scalars()
+    assert stored == longest
+    assert refused.status_code == 413
+    assert "2,097,152 bytes; shorten its texts" in refused.text
+    assert "<h1>That is too much</h1>" in refused.text
+    site.close()
+    engine.dispose()
+
+
+def test_what_a_page_of_an_older_session_sends_can_be_sent_again(site):
+    drawn(site.engine, [("question", "answer")])
+    path, token = claimed(site)
+    typed = {"token": token, "comment": 'half "way"', **FORM}
+
+    answer = site.post(f"{path}/submit", csrf="older", origin=ORIGIN, **typed)
+
+    assert answer.status_code == 403
+    assert "Send it again as mara" in answer.text
+    assert f'action="{path}/submit"' in answer.text
+    again = dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', answer.text))
+    again = {name: html.unescape(value) for name, value in again.items()}
+    assert again == typed | {"csrf": site.csrf(path)}
+    assert f'href="{path}">Try again' in answer.text
+    assert site.post(f"{path}/submit", **again).status_code == 303
+    assert count(site) == 1
+
+
+@pytest.mark.parametrize("origin", [None, "https://evil.example"])
+def test_nothing_is_offered_again_that_no_page_of_ours_has_sent(site, origin):
+    drawn(site.engine, [("question", "answer")])
+    path, token = claimed(site)
+
+    answer = site.post(f"{path}/submit", csrf="x", origin=origin, token=token, comment="typed")
+
+    assert answer.status_code == 403
+    assert "typed" not in answer.text and "Send it again" not in answer.text
+
+
+def test_a_password_is_never_shown_again(site):
+    answer = site.post("/logout", csrf="older", origin=ORIGIN, password="hunter2", note="typed")
+
+    assert answer.status_code == 403
+    assert "hunter2" not in answer.text and "typed" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("referer", "page"),
+    [
+        (None, "{path}"),
+        ("{origin}{path}", "{path}"),
+        ("{origin}{path}/submit", "{path}"),
+        ("{origin}/review/history?before=3", "/review/history?before=3"),
+        ("https://evil.example/x", "{path}"),
+    ],
+)
+def test_whoever_is_logged_out_comes_back_to_the_page_of_the_form(site, referer, page):
+    drawn(site.engine, [("question", "answer")])
+    path, token = claimed(site)
+    site.cookie = None
+    sent_from = None if referer is None else referer.format(origin=ORIGIN, path=path)
+
+    answer = site.post(f"{path}/submit", referer=sent_from, token=token, **FORM)
+
+    assert answer.status_code == 303
+    assert answer.headers["location"] == f"/login?{urlencode({'next': page.format(path=path)})}"
 
 
 def test_a_review_is_submitted_and_the_next_item_comes_at_once(site):
