@@ -14,6 +14,7 @@ from typing import NamedTuple
 from sqlalchemy.engine import Engine
 
 from llm_canary.access.accounts import Accounts, principal_of
+from llm_canary.access.secret import InstallationSecret
 from llm_canary.auth import LOCAL, Principal, PrincipalKind, key_hash
 from llm_canary.clock import Clock, utc
 from llm_canary.config.secrets import resolve
@@ -22,6 +23,7 @@ from llm_canary.routing.table import KeyRef, StoredKey, StoredKeys
 from llm_canary.storage.engine import read_session, write_session
 from llm_canary.storage.repositories import access as rows
 from llm_canary.storage.repositories.access import AccountRecord, SessionRecord
+from llm_canary.storage.repositories.installation import WEB_SECRET
 from llm_canary.storage.repositories.keys import note_uses
 
 SESSION_S = 12 * 3_600.0
@@ -53,13 +55,18 @@ class Gate:
         self._stored = stored  # of the database
         self._used_s: dict[str, float] = {}  # when the use of a stored key was last noted
         self.accounts = Accounts(engine, clock)
-        # Where nobody logs in: known to our own pages only, new with every start.
-        self._local_csrf = secrets.token_urlsafe(32)
+        self._secret = InstallationSecret(engine, WEB_SECRET)
 
     @property
     def is_open(self) -> bool:
         """Whether nobody has to show who they are: no key and no account exists."""
         return self._is_keyless and not self.accounts.any()
+
+    @property
+    def _local(self) -> Viewer:
+        """Who looks where nobody logs in; every process of the installation takes the token."""
+        csrf = hashlib.blake2b(key=self._secret(), digest_size=32, person=b"local csrf")
+        return Viewer(LOCAL, csrf.hexdigest(), None)
 
     @property
     def _is_keyless(self) -> bool:
@@ -97,7 +104,7 @@ class Gate:
     def viewer(self, token: str | None) -> Viewer | None:
         """Return who has the cookie; None when they have to log in."""
         if token is None:
-            return Viewer(LOCAL, self._local_csrf, None) if self.is_open else None
+            return self._local if self.is_open else None
         now_s = self._clock.now_s()
         with read_session(self._engine) as session:
             found = rows.web_session_of(session, _hash(token))
@@ -106,7 +113,7 @@ class Gate:
                 account = rows.account_of(session, found.account_id)
         principal = None if found is None else self._principal(found, account, now_s)
         if found is None or principal is None:
-            return Viewer(LOCAL, self._local_csrf, None) if self.is_open else None
+            return self._local if self.is_open else None
         if now_s - found.seen_at.timestamp() >= _TOUCH_EVERY_S:
             with write_session(self._engine) as session:
                 rows.touch_web_session(session, found.token_hash, utc(now_s))

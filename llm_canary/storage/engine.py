@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from psycopg.adapt import Buffer
+from psycopg.types.string import StrBinaryDumper, StrDumperUnknown
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
@@ -31,9 +34,10 @@ def make_engine(url: str) -> Engine:
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return create_engine(
+    engine = create_engine(
         parsed,
         hide_parameters=True,  # parameters hold prompts and answers; errors are logged
+        json_serializer=_json_without_nul,
         pool_pre_ping=True,
         pool_size=8,
         max_overflow=24,
@@ -44,6 +48,8 @@ def make_engine(url: str) -> Engine:
             "options": f"-c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_MS}",
         },
     )
+    event.listen(engine, "connect", _set_up_postgresql)
+    return engine
 
 
 def _parse(url: str) -> URL:
@@ -81,6 +87,41 @@ def _without_shown_secrets(url: URL) -> URL:
             "show; write USER:PASSWORD@HOST, and other passwords into a service file of libpq"
         )
     return url.difference_update_query(["password"]).set(password=password)
+
+
+# PostgreSQL has no text with NUL: it is stored, and looked for, with U+FFFD instead.
+
+
+def _set_up_postgresql(connection: Any, _record: object) -> None:  # noqa: ANN401 - as SQLAlchemy calls it
+    for dumper in (_BinaryText, _Text):
+        connection.adapters.register_dumper(str, dumper)
+
+
+class _BinaryText(StrBinaryDumper):
+    def dump(self, obj: str) -> Buffer | None:
+        return super().dump(_without_nul(obj))
+
+
+class _Text(StrDumperUnknown):
+    def dump(self, obj: str) -> Buffer | None:
+        return super().dump(_without_nul(obj))
+
+
+def _json_without_nul(value: object) -> str:
+    text = json.dumps(value)
+    return json.dumps(_without_nul(value)) if "\\u0000" in text else text
+
+
+def _without_nul(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    match value:
+        case str() if "\0" in value:
+            return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+        case dict():
+            return {_without_nul(name): _without_nul(each) for name, each in value.items()}
+        case list() | tuple():
+            return [_without_nul(each) for each in value]
+        case _:
+            return value
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - as SQLAlchemy calls it
