@@ -131,7 +131,7 @@ def _read(site: Site, visit: Visit) -> Shown:
         started_s = min(record.started_at_s or until_s, until_s)
         longest_s = _RANGES[chosen]
         since_s = started_s if longest_s is None else max(started_s, until_s - longest_s)
-        shown = window(session, record.id, since_s, until_s)
+        shown = window(session, record.id, since_s, until_s, began_s=started_s)
         series = Series(
             shown,
             arms_over_time(session, record.id, shown),
@@ -142,7 +142,7 @@ def _read(site: Site, visit: Visit) -> Shown:
         for each in transitions
         if (is_stage := each.to_stage is not None and each.to_stage != each.from_stage)
         or each.to_state != each.from_state
-        if since_s <= each.at_s <= until_s
+        if shown.since_s <= each.at_s <= until_s
     )
     return Shown(record, attempt, chosen, series, marks)
 

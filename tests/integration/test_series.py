@@ -148,6 +148,19 @@ def test_a_range_of_an_ended_rollout_lies_before_its_end(web: Web, engine: Engin
     assert "<figure" in text
 
 
+def test_a_range_that_cuts_through_a_minute_shows_no_burst_there(web: Web, engine: Engine) -> None:
+    add_rollout(engine)
+    add_traffic(engine, per_minute=4, pause=(0, 0))
+    web.clock.advance(-31.0)  # the hour begins in the middle of a minute
+
+    text = web.get("/rollouts/next/charts?range=1h").text
+
+    table = text[text.index("Requests, per minute") :]
+    cells = re.findall(r"<td>([\d.]+)</td>", table[: table.index("</table>")])
+    assert len(cells) > 60
+    assert max(map(float, cells)) <= 5
+
+
 def test_an_earlier_attempt_has_its_own_charts_numbers_and_links(web: Web, engine: Engine) -> None:
     over = {"state": State.ROLLED_BACK, "ended_at_s": NOON_S - 24 * HOUR_S}
     add_rollout(engine, id="rollout-0", hours=48, **over)  # nobody came
