@@ -19,8 +19,10 @@ from llm_canary.storage.ingest import SqlBatchSink
 from llm_canary.storage.repositories.rollouts import State
 from llm_canary.storage.repositories.series import (
     MOST_POINTS,
+    Spent,
     arms_over_time,
     scores_over_time,
+    spent,
     total,
     window,
 )
@@ -148,10 +150,25 @@ def test_a_range_of_an_ended_rollout_lies_before_its_end(web: Web, engine: Engin
     assert "<figure" in text
 
 
+def test_what_was_spent_is_what_the_known_costs_add_up_to(engine: Engine) -> None:
+    costs = {"control": [300, 500, None], "canary": [70, None]}
+    SqlBatchSink(engine).write(
+        [
+            make_inference(id=uuid7(), assigned=arm, at_s=NOON_S - 40 * HOUR_S * n, cost_nanousd=of)
+            for arm, own in costs.items()
+            for n, of in enumerate(own)
+        ]
+    )
+
+    with read_session(engine) as session:
+        assert spent(session, "rollout-1") == (Spent(800, 2), Spent(70, 1))
+        assert spent(session, "another") == (Spent(), Spent())
+
+
 def test_a_range_that_cuts_through_a_minute_shows_no_burst_there(web: Web, engine: Engine) -> None:
     add_rollout(engine)
     add_traffic(engine, per_minute=4, pause=(0, 0))
-    web.clock.advance(-31.0)  # the hour begins in the middle of a minute
+    web.clock.advance(29.0)  # the hour begins in the middle of a minute
 
     text = web.get("/rollouts/next/charts?range=1h").text
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import case, extract, func, select
 from sqlmodel import Session, col
@@ -50,6 +50,13 @@ class Point:
     def histogram(self, name: str) -> LogHistogram:
         """Return the distribution of "latency", "ttft" or "output_tokens"."""
         return LogHistogram.unpacked(self.histograms[rollups.HISTOGRAMS.index(name)])
+
+
+class Spent(NamedTuple):
+    """Money as it was charged for the compared responses of one arm whose cost is known."""
+
+    nanousd: int = 0
+    responses: int = 0
 
 
 @dataclass
@@ -143,6 +150,20 @@ def total(points: Collection[Point]) -> Point:
             for place in range(len(rollups.HISTOGRAMS))
         ),
     )
+
+
+def spent(session: Session, rollout_id: str) -> tuple[Spent, Spent]:
+    """Return what both arms, control and canary, have cost since the rollout began."""
+    sums = func.sum(RollupBin.cost_nanousd), func.sum(RollupBin.cost_known)
+    query = select(col(RollupBin.arm), *sums).where(
+        col(RollupBin.rollout_id) == rollout_id,
+        col(RollupBin.step_s) == rollups.STEPS_S[-1],
+    )
+    found = {
+        arm: Spent(int(nanousd), int(responses))
+        for arm, nanousd, responses in session.execute(query.group_by(col(RollupBin.arm)))
+    }
+    return found.get(Role.CONTROL, Spent()), found.get(Role.CANARY, Spent())
 
 
 def scores_over_time(
