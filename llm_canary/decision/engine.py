@@ -145,7 +145,8 @@ def _unmeasured(_plan: Plan, stage: Stage, evidence: Evidence, known: dict[str, 
         return Decision(
             verdict=Verdict.WAIT, reasons=tuple(each.text for each in unhealthy), **known
         )
-    text = f"stage {stage.name!r} has lasted {duration_text(lasts)} without proven harm"
+    lasted = duration_text(evidence.stage_age_s)
+    text = f"stage {stage.name!r} has lasted {lasted} without proven harm"
     return Decision(verdict=Verdict.PROMOTE, reasons=(text,), **known)
 
 

@@ -11,9 +11,12 @@ from fastapi.responses import Response
 
 from llm_canary.auth import Permission
 from llm_canary.clock import utc
+from llm_canary.pages.filters import with_query
 from llm_canary.pages.quantity import share_text
+from llm_canary.pages.rollout import attempt_of
 from llm_canary.pages.series_charts import Mark, Series, charts
 from llm_canary.pages.site import Site
+from llm_canary.pages.states import rollout_path
 from llm_canary.pages.visit import Visit
 from llm_canary.storage.engine import read_session
 from llm_canary.storage.repositories.rollouts import RolloutRecord, RolloutRepository
@@ -40,9 +43,27 @@ class Shown:
     """What was asked for, read in one consistent look."""
 
     record: RolloutRecord
+    attempt: int | None  # as the address names it; None: the newest, whichever that is
     range: str
     series: Series
     marks: tuple[Mark, ...]
+
+    def url(self, part: str, range_: str) -> str:
+        """Return the address of `part` of the same attempt."""
+        path = rollout_path(self.record.name, part)
+        return with_query(path, {"attempt": self.attempt, "range": range_})
+
+    @property
+    def title(self) -> str:
+        """The name, and which attempt it is where the address says so."""
+        name = self.record.name
+        return name if self.attempt is None else f"{name}, attempt {self.attempt}"
+
+    @property
+    def file_name(self) -> str:
+        """What the names of files that are saved begin with."""
+        name = self.record.name
+        return name if self.attempt is None else f"{name}-attempt-{self.attempt}"
 
 
 def add_charts(site: Site) -> None:
@@ -53,17 +74,17 @@ def add_charts(site: Site) -> None:
 
 def _page(site: Site, visit: Visit) -> Response:
     shown = _read(site, visit)
-    name, base = shown.record.name, f"/rollouts/{quote(shown.record.name, safe='')}"
-    url = f"{base}/charts"
     return site.html(
         visit,
         "partials/charts.html" if visit.is_fragment else "charts.html",
-        name=name,
-        rollout_url=base,
-        url=f"{url}?range={shown.range}",
-        csv_url=f"{base}/series.csv?range={shown.range}",
+        title=shown.title,
+        file_name=shown.file_name,
+        rollout_url=rollout_path(shown.record.name, attempt=shown.attempt),
+        url=shown.url("charts", shown.range),
+        csv_url=shown.url("series.csv", shown.range),
         ranges=[
-            Range(title, f"{url}?range={key}", key == shown.range) for key, title in _TITLES.items()
+            Range(title, shown.url("charts", key), key == shown.range)
+            for key, title in _TITLES.items()
         ],
         marks=shown.marks,
         charts=charts(shown.series, _when(shown)),
@@ -89,7 +110,7 @@ def _csv(site: Site, visit: Visit) -> Response:
             row = [*(point.counts[name] for name in COUNTS)]
             rounded = ["" if value is None else f"{value:.6g}" for value in values]
             writer.writerow([f"{utc(at):%Y-%m-%dT%H:%M:%SZ}", step_s, role.value, *row, *rounded])
-    filename = f"{shown.record.name}-{shown.range}.csv"
+    filename = f"{shown.file_name}-{shown.range}.csv"
     return Response(
         text.getvalue(),
         media_type="text/csv; charset=utf-8",
@@ -102,14 +123,15 @@ def _read(site: Site, visit: Visit) -> Shown:
     services.ready()
     chosen = visit.choice("range", tuple(_RANGES))
     now_s = services.clock.now_s()
-    record = services.rollouts.get(visit.path["name"])
+    attempt = attempt_of(visit)
+    record = services.rollouts.read.record(visit.path["name"], attempt)
     with read_session(services.engine) as session:
         transitions = RolloutRepository(session).transitions(record.id)
         until_s = record.ended_at_s or now_s
         started_s = min(record.started_at_s or until_s, until_s)
         longest_s = _RANGES[chosen]
         since_s = started_s if longest_s is None else max(started_s, until_s - longest_s)
-        shown = window(session, record.id, since_s, until_s)
+        shown = window(session, record.id, since_s, until_s, began_s=started_s)
         series = Series(
             shown,
             arms_over_time(session, record.id, shown),
@@ -120,9 +142,9 @@ def _read(site: Site, visit: Visit) -> Shown:
         for each in transitions
         if (is_stage := each.to_stage is not None and each.to_stage != each.from_stage)
         or each.to_state != each.from_state
-        if since_s <= each.at_s <= until_s
+        if shown.since_s <= each.at_s <= until_s
     )
-    return Shown(record, chosen, series, marks)
+    return Shown(record, attempt, chosen, series, marks)
 
 
 def _when(shown: Shown) -> str:

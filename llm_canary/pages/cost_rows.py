@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from llm_canary.decision.compare import Comparison
 from llm_canary.pages.quantity import ABSENT, count_text, duration_text, money_text
+from llm_canary.rollout.detail import RolloutDetail
 from llm_canary.rollout.views import RolloutView, StageView
 
 _DAY_S = 86_400.0
@@ -40,11 +41,12 @@ class Costs:
     grading: tuple[GradingCost, ...]
 
 
-def costs(view: RolloutView, now_s: float) -> Costs:
+def costs(found: RolloutDetail, now_s: float) -> Costs:
     """Return the costs of the rollout; money that nobody knows is absent, not zero."""
+    view = found.view
     compared = {each.metric: each for each in view.comparisons}
     each = compared.get(_PER_REQUEST)
-    rows = [] if each is None else _of_requests(view, each, now_s)
+    rows = [] if each is None else _of_requests(found, each, now_s)
     if (resolved := compared.get(_PER_RESOLVED)) is not None:
         text = money_text(resolved.control), money_text(resolved.canary)
         rows.append(CostRow("For each resolved task", *text))
@@ -67,20 +69,18 @@ def costs(view: RolloutView, now_s: float) -> Costs:
     )
 
 
-def _of_requests(view: RolloutView, each: Comparison, now_s: float) -> list[CostRow]:
+def _of_requests(found: RolloutDetail, each: Comparison, now_s: float) -> list[CostRow]:
     prices = "of uncached tokens while the share is below 50 %, dearest 0.1 % cut"
-    n = view.responses
-    both = f"{count_text(n[0])} / {count_text(n[1])} of them"
+    control, canary = (money_text(arm.nanousd if arm.responses else None) for arm in found.spent)
+    known = " / ".join(count_text(arm.responses) for arm in found.spent)
     rows = [
         CostRow("For each request", money_text(each.control), money_text(each.canary), prices),
-        CostRow(
-            "All compared responses", _times(each.control, n[0]), _times(each.canary, n[1]), both
-        ),
+        CostRow("Spent so far", control, canary, f"as charged, for {known} compared responses"),
     ]
-    daily = daily_responses(view, now_s)
+    daily = daily_responses(found.view, now_s)
     if daily is None:
         return [*rows, CostRow("A day with all traffic", ABSENT, ABSENT, "after an hour of it")]
-    note = f"at {count_text(daily)} responses a day"
+    note = f"at {count_text(daily)} responses a day, each at that cost"
     a_day = CostRow(
         "A day with all traffic", _times(each.control, daily), _times(each.canary, daily), note
     )

@@ -52,6 +52,7 @@ class MetricRow:
     note: str
     is_rough: bool  # too few canary units for the interval to be worth much
     plot: IntervalPlot | None
+    undrawn: str  # why there is no picture, where there is none
 
 
 def metric_row(
@@ -89,6 +90,7 @@ def metric_row(
             f"{name}: canary worse by {difference}, interval {interval}, margin {margin}; "
             f"{word.lower()}",
         ),
+        undrawn="no interval yet" if shown.low is None and shown.high is None else "no margin",
     )
 
 

@@ -185,7 +185,7 @@ def rollout_page(found: RolloutDetail, banners: tuple[Banner, ...], now_s: float
         graded=graded_rubrics(found),
         troubles=troubles(found),
         health=health_rows(found),
-        costs=costs(view, now_s),
+        costs=costs(found, now_s),
         decisions=tuple(_decision(view.name, each) for each in found.decisions),
         changes=tuple(_change(view.name, each) for each in found.transitions),
         banners=banners,

@@ -88,7 +88,7 @@ def card(found: RolloutDetail, now_s: float) -> Card:
     """Return the rollout in words."""
     view = found.view
     state = state_word(view.state)
-    notice, command = _notice(view, is_latest=found.is_latest)
+    notice, command = _notice(found)
     stage = f", {view.stage}" if view.stage else ""
     return Card(
         route=view.route,
@@ -115,14 +115,13 @@ def _is_short(value: object) -> bool:
     return isinstance(value, str | int | float | bool) and len(str(value)) <= 24
 
 
-def _notice(view: RolloutView, *, is_latest: bool) -> tuple[str, str]:
+def _notice(found: RolloutDetail) -> tuple[str, str]:
     """Return what a person should know or do, and the command for it."""
-    name = view.name
-    if not is_latest:
+    view, name = found.view, found.view.name
+    if not found.is_latest:
         return "An earlier attempt: it has been tried again since.", ""
     if view.ended_s is not None:
-        why = view.decision.reasons[0] if view.decision and view.decision.reasons else ""
-        return f"Over since {moment_text(utc(view.ended_s))}. {why}".strip(), ""
+        return f"Over since {moment_text(utc(view.ended_s))}. {_why_over(found)}".strip(), ""
     if view.state == "draft":
         return "Every request still goes to the control.", f"llm-canary rollout start {name}"
     if view.state == "held":
@@ -137,6 +136,13 @@ def _notice(view: RolloutView, *, is_latest: bool) -> tuple[str, str]:
             f"llm-canary rollout rollback {name}",
         )
     return "", ""
+
+
+def _why_over(found: RolloutDetail) -> str:
+    last, decision = next(iter(found.transitions), None), found.view.decision
+    if last is not None and last.decision_id is None:
+        return last.reason  # a person ended it, and said why
+    return decision.reasons[0] if decision and decision.reasons else ""
 
 
 def _step(stage: StageView, view: RolloutView, now_s: float) -> StageStep:

@@ -33,6 +33,7 @@ _UNSEEN = ("client_cancelled", "rejected")  # as the metrics of gates leave them
 _PERCENT = Unit(1.0, "\N{NARROW NO-BREAK SPACE}%", "")
 _MS, _USD, _TOKENS = unit_of("ms"), Unit(1.0, "", "", "$"), unit_of("tokens")
 _POINTS = Unit(100.0, "", "")
+_LEAST_PART = 0.25  # of a bin: the rate of less says more about one request than about the traffic
 
 Points = Mapping[Role, Mapping[int, Point]]
 Rubrics = Mapping[str, Mapping[Role, Mapping[int, Scores]]]
@@ -98,18 +99,21 @@ def failed_share(point: Point) -> float | None:
 
 def _requests(series: Series, totals: Mapping[Role, Point], when: str) -> Chart | None:
     shown = series.window
+    # The rollout begins within its first bin, and the last one is under way.
+    lasted_s = {
+        at: min(at + shown.step_s, shown.until_s) - max(at, shown.since_s) for at in series.times
+    }
+    times = [at for at, each in lasted_s.items() if each >= shown.step_s * _LEAST_PART]
 
     def value(role: Role, at: int) -> float | None:
         point = series.points[role].get(at)
-        # The first and the last bin are not over, or not begun, within the window.
-        lasted_s = min(at + shown.step_s, shown.until_s) - max(at, shown.since_s)
-        return None if point is None else 60 * point.counts["requests"] / max(lasted_s, 1.0)
+        return None if point is None else 60 * point.counts["requests"] / max(lasted_s[at], 1.0)
 
     counts: dict[Role, float | None] = {
         role: float(point.counts["requests"]) for role, point in totals.items()
     }
     fact = comparison_text("Requests", counts, BARE, when, places=0)
-    return over_time("Requests", "per minute", fact, _pair(value), series.times)
+    return over_time("Requests", "per minute", fact, _pair(value), times or series.times)
 
 
 def _errors(series: Series, totals: Mapping[Role, Point], when: str) -> Chart | None:

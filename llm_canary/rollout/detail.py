@@ -30,6 +30,7 @@ from llm_canary.routing.table import Variant
 from llm_canary.stats.fixed import FixedTest
 from llm_canary.storage.repositories.rollout_reads import Attempt, decision_heads
 from llm_canary.storage.repositories.rollouts import RolloutRecord
+from llm_canary.storage.repositories.series import Spent, spent
 
 SHOWN_DECISIONS = 25
 
@@ -57,6 +58,7 @@ class RolloutDetail(msgspec.Struct, frozen=True, kw_only=True):
     culprits: tuple[Process, ...] = ()
     decisions: tuple[DecisionView, ...] = ()
     transitions: tuple[TransitionView, ...] = ()
+    spent: tuple[Spent, Spent] = (Spent(), Spent())
 
     @property
     def is_latest(self) -> bool:
@@ -77,6 +79,7 @@ def detail(
         tests=_tests(record, found),
         decisions=tuple(head_view(each) for each in heads),
         transitions=tuple(transition_view(each, record) for each in reversed(found.transitions)),
+        spent=spent(session, record.id),
     )
     if evidence is None or decision is None:
         return base

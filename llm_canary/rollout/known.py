@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import msgspec
 from sqlmodel import Session
 
 from llm_canary.decision.engine import Decision, decide
@@ -41,17 +42,20 @@ def known(session: Session, record: RolloutRecord, now_s: float) -> Known:
     repository, scoring = RolloutRepository(session), ScoringRepository(session)
     rollup, facts = scoring.rollup(record.id), facts_of(session, record, now_s)
     grading = gather_grading(session, record, rollup, facts, now_s)
-    base = (rollup, facts, grading, repository.transitions(record.id))
+    transitions = repository.transitions(record.id)
     if record.is_active:
         head = decision_head(session, record.last_decision_id or "")
         oldest_s = scoring.oldest_due_s(record.id, now_s)
         backlog_s = 0.0 if oldest_s is None else now_s - oldest_s
         evidence = evidence_of(record, rollup, now_s, backlog_s=backlog_s, grading=grading)
-        return Known(*base, head, evidence, decide(record.spec.plan, evidence))
+        decision = decide(record.spec.plan, evidence)
+        return Known(rollup, facts, grading, transitions, head, evidence, decision)
     last = repository.decision(record.last_decision_id or "")
     if last is None:
-        return Known(*base, last)
-    return Known(*base, last, decode_evidence(last.evidence), decode(last.result))
+        return Known(rollup, facts, grading, transitions, last)
+    evidence = decode_evidence(last.evidence)
+    then = _judges_of(grading, evidence)
+    return Known(rollup, facts, then, transitions, last, evidence, decode(last.result))
 
 
 def segment_evidence(session: Session, record: RolloutRecord, now_s: float) -> Evidence | None:
@@ -60,3 +64,22 @@ def segment_evidence(session: Session, record: RolloutRecord, now_s: float) -> E
         return evidence_of(record, ScoringRepository(session).rollup(record.id), now_s)
     last = RolloutRepository(session).decision(record.last_decision_id or "")
     return None if last is None else decode_evidence(last.evidence)
+
+
+def _judges_of(
+    grading: Mapping[str, GradingEvidence], evidence: Evidence
+) -> dict[str, GradingEvidence]:
+    """Return the counts of `grading`, with the standing that the judges had in the evidence."""
+    then = {each.grading.rubric: each.grading for each in evidence.metrics if each.grading}
+    return {
+        name: msgspec.structs.replace(
+            found,
+            standing=old.standing,
+            reason=old.reason,
+            labels=old.labels,
+            calibrated_age_s=old.calibrated_age_s,
+            drift=old.drift,
+        )
+        for name, found in grading.items()
+        for old in [then.get(name, GradingEvidence(rubric=name))]
+    }

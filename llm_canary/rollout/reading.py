@@ -80,6 +80,14 @@ class RolloutReader:
             found = detail(session, record, control, now_s)
             return msgspec.structs.replace(found, attempts=rows.attempts(session, name))
 
+    def record(self, name: str, attempt: int | None = None) -> RolloutRecord:
+        """Return what is stored of a rollout, as `detail` finds it; raise NotFound."""
+        with read_session(self._engine) as session:
+            found = self._record(session, name, attempt)
+        if found is None:
+            raise NotFound(f"there is no rollout {name!r}; `rollout create` makes one")
+        return found
+
     def slices(
         self,
         name: str,

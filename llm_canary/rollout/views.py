@@ -91,7 +91,8 @@ class GradingView(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a rollout's answers under one rubric, and what that has cost; apart from it.
 
     In each arm eligible = without_text + not_sampled + waiting + judged + failed + shed. `targeted`
-    are the answers that were drawn because they are worth a look; they decide nothing.
+    are the answers that were drawn because they are worth a look; they decide nothing. `standing`,
+    `reason`, `labels` and `drift` are the judge's of now, of the last decision once it is over.
     """
 
     rubric: str

@@ -13,6 +13,7 @@ from llm_canary.rollout.analysis import gather
 from llm_canary.routing.table import Role
 from llm_canary.rubric.keep import keep
 from llm_canary.storage.engine import read_session, write_session
+from llm_canary.storage.repositories.grading import add_drift
 from llm_canary.storage.repositories.judging_days import day_of, settle
 from tests.support.graded_world import CONFIG, RUBRIC, Answer, GradedWorld
 
@@ -277,3 +278,24 @@ def test_fewer_are_drawn_of_both_arms_where_the_money_pays_for_fewer(tmp_path: P
     assert found.eligible[1] > 3_000
     assert 20 <= drawn[1] <= 90
     assert drawn[0] == pytest.approx(drawn[1], abs=4 * drawn[1] ** 0.5)
+
+
+def test_an_earlier_attempt_keeps_the_standing_that_its_judge_had(tmp_path: Path) -> None:
+    with world(tmp_path, answers("control", right=0.8), answers("canary", right=0.8)) as made:
+        made.live(60, 10, people=False)
+        made.service.rollback("next", actor="mara", reason="first try")
+        made.service.start("next", actor="mara", reason="second try")
+        made.live(120, 20)
+        with write_session(made.engine) as session:
+            [judge] = made.view.grading[0].judges
+            add_drift(
+                session, utc(made.clock.now_s()), rubric_id="helpful", rubric_hash="x",
+                judge_id=judge, drift="judge_drift", report={},
+            )  # fmt: skip
+
+        first, second = (made.service.read.detail("next", each).view.grading[0] for each in (1, 2))
+
+    assert second.labels > 0
+    assert second.drift == "judge_drift"
+    assert (first.standing, first.labels, first.drift) == ("not_enough", 0, None)
+    assert sum(first.judged) > 0

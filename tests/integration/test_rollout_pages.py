@@ -265,6 +265,17 @@ def test_the_overview_agrees_with_the_full_view(world):
     assert found.outlook == world.service.read.detail("next").outlook
 
 
+def test_what_a_person_ended_has_the_reason_that_they_gave(web, world):
+    world.start()
+    world.step(500, 30.0)
+    assert world.view.decision.reasons
+    world.service.rollback("next", actor="jon", reason="the tone is wrong")
+
+    assert world.service.read.overview(limit=5).ended[0].reasons == ("the tone is wrong",)
+    notice = re.search(r'<p class="notice[^>]*>([^<]*)', web.get("/rollouts/next").text)[1]
+    assert notice.endswith("UTC. the tone is wrong")
+
+
 def test_what_was_decided_in_an_earlier_stage_says_nothing_of_this_ones_gates(world):
     world.start()
     world.step(500, 30.0)

@@ -19,8 +19,10 @@ from llm_canary.storage.ingest import SqlBatchSink
 from llm_canary.storage.repositories.rollouts import State
 from llm_canary.storage.repositories.series import (
     MOST_POINTS,
+    Spent,
     arms_over_time,
     scores_over_time,
+    spent,
     total,
     window,
 )
@@ -148,6 +150,61 @@ def test_a_range_of_an_ended_rollout_lies_before_its_end(web: Web, engine: Engin
     assert "<figure" in text
 
 
+def test_what_was_spent_is_what_the_known_costs_add_up_to(engine: Engine) -> None:
+    costs = {"control": [300, 500, None], "canary": [70, None]}
+    SqlBatchSink(engine).write(
+        [
+            make_inference(id=uuid7(), assigned=arm, at_s=NOON_S - 40 * HOUR_S * n, cost_nanousd=of)
+            for arm, own in costs.items()
+            for n, of in enumerate(own)
+        ]
+    )
+
+    with read_session(engine) as session:
+        assert spent(session, "rollout-1") == (Spent(800, 2), Spent(70, 1))
+        assert spent(session, "another") == (Spent(), Spent())
+
+
+def test_a_range_that_cuts_through_a_minute_shows_no_burst_there(web: Web, engine: Engine) -> None:
+    add_rollout(engine)
+    add_traffic(engine, per_minute=4, pause=(0, 0))
+    web.clock.advance(29.0)  # the hour begins in the middle of a minute
+
+    text = web.get("/rollouts/next/charts?range=1h").text
+
+    table = text[text.index("Requests, per minute") :]
+    cells = re.findall(r"<td>([\d.]+)</td>", table[: table.index("</table>")])
+    assert len(cells) > 60
+    assert max(map(float, cells)) <= 5
+
+
+def test_an_earlier_attempt_has_its_own_charts_numbers_and_links(web: Web, engine: Engine) -> None:
+    over = {"state": State.ROLLED_BACK, "ended_at_s": NOON_S - 24 * HOUR_S}
+    add_rollout(engine, id="rollout-0", hours=48, **over)  # nobody came
+    add_rollout(engine, id="rollout-1", hours=1, attempt=2)
+    sent = add_traffic(engine, hours=1, per_minute=4)
+
+    first, second = (web.get(f"/rollouts/next/charts?attempt={each}").text for each in (1, 2))
+    files = [web.get(f"/rollouts/next/series.csv?attempt={each}") for each in (1, 2)]
+
+    assert "No request has come" in first
+    assert "every 60s" not in first
+    assert "next, attempt 1: charts" in first
+    assert 'href="/rollouts/next?attempt=1"' in first
+    assert {*re.findall(r'(?:href|hx-get)="(/rollouts/next/[^"]*)"', first)} == {
+        *(
+            f"/rollouts/next/charts?attempt=1&amp;range={each}"
+            for each in ("all", "7d", "24h", "1h")
+        ),
+        "/rollouts/next/series.csv?attempt=1&amp;range=all",
+    }
+    assert 'hx-get="/rollouts/next/charts?attempt=2&amp;range=all" hx-trigger="every 60s"' in second
+    assert 'data-name="next-attempt-2"' in second
+    rows = [list(csv.DictReader(io.StringIO(each.text))) for each in files]
+    assert [sum(int(row["requests"]) for row in each) for each in rows] == [0, sent]
+    assert "next-attempt-1-all.csv" in files[0].headers["content-disposition"]
+
+
 def test_without_requests_the_page_says_so(web: Web, engine: Engine) -> None:
     add_rollout(engine)
 
@@ -161,6 +218,9 @@ def test_without_requests_the_page_says_so(web: Web, engine: Engine) -> None:
     ("path", "status"),
     [
         ("/rollouts/none/charts", 404),
+        ("/rollouts/next/charts?attempt=77", 404),
+        ("/rollouts/next/series.csv?attempt=77", 404),
+        ("/rollouts/next/charts?attempt=0", 400),
         ("/rollouts/next/charts?range=1'--", 422),
         ("/rollouts/next/series.csv?range=%00", 422),
         ("/rollouts/%3Cscript%3Ealert(1)%3C%2Fscript%3E/charts", 404),

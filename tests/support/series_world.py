@@ -10,13 +10,14 @@ import numpy as np
 from sqlalchemy import insert
 from sqlalchemy.engine import Engine
 
-from llm_canary.clock import utc
+from llm_canary.clock import ManualClock, utc
+from llm_canary.config.load import LoadedConfig
 from llm_canary.config.rollout_spec import RolloutSpec
-from llm_canary.errors import NotFound
 from llm_canary.ids import uuid7
+from llm_canary.rollout.reading import RolloutReader
 from llm_canary.routing.table import Role, Variant
 from llm_canary.storage import rollup_upkeep
-from llm_canary.storage.engine import read_session, write_session
+from llm_canary.storage.engine import write_session
 from llm_canary.storage.ingest import SqlBatchSink
 from llm_canary.storage.models.grading import Sample
 from llm_canary.storage.repositories.rollouts import (
@@ -35,14 +36,10 @@ HOUR_S = 3_600.0
 def rollouts_of(engine: Engine) -> SimpleNamespace:
     """The part of the rollout service that the charts ask, without a configuration."""
 
-    def get(name: str) -> RolloutRecord:
-        with read_session(engine) as session:
-            found = RolloutRepository(session).latest(name)
-        if found is None:
-            raise NotFound(f"there is no rollout {name!r}")
-        return found
+    def nothing() -> LoadedConfig:
+        raise AssertionError("the charts read no configuration")
 
-    return SimpleNamespace(get=get, list=tuple)
+    return SimpleNamespace(read=RolloutReader(engine, nothing, ManualClock(NOON_S)), list=tuple)
 
 
 def add_rollout(engine: Engine, *, name: str = "next", hours: float = 6.0, **changes: Any) -> str:

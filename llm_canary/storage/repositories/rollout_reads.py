@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, select
 from sqlmodel import Session, col
 
 from llm_canary.metrics.state import ALL
-from llm_canary.storage.models.rollouts import Decision, Rollout
+from llm_canary.storage.models.rollouts import Decision, Rollout, Transition
 from llm_canary.storage.models.scoring import MetricStat
 
 
@@ -23,7 +23,7 @@ class Ended(NamedTuple):
     state: str
     started_s: float | None
     ended_s: float
-    reasons: tuple[str, ...]  # of its last decision
+    reasons: tuple[str, ...]  # why: a person's, else those of its last decision
 
 
 class Attempt(NamedTuple):
@@ -66,6 +66,8 @@ _ENDED = (
     col(Rollout.started_at),
     col(Rollout.ended_at),
     col(Decision.reasons),
+    col(Transition.decision_id),
+    col(Transition.reason),
 )
 
 
@@ -74,6 +76,13 @@ def ended(session: Session, *, limit: int, offset: int) -> tuple[Ended, ...]:
     query = (
         select(*_ENDED)
         .outerjoin(Decision, col(Decision.id) == col(Rollout.last_decision_id))
+        .outerjoin(
+            Transition,
+            and_(
+                col(Transition.rollout_id) == col(Rollout.id),
+                col(Transition.seq) == col(Rollout.seq),
+            ),
+        )
         .where(col(Rollout.ended_at).is_not(None))
         .order_by(col(Rollout.ended_at).desc(), col(Rollout.id).desc())
     )
@@ -137,7 +146,8 @@ def _head(row: Sequence[Any]) -> DecisionHead:
 
 
 def _ended(row: Sequence[Any]) -> Ended:
-    own, name, attempt, route, state, started, at, reasons = row
+    own, name, attempt, route, state, started, at, reasons, decision_id, reason = row
     began_s = None if started is None else started.timestamp()
-    reasons = tuple(reasons or ())
+    is_by_person = decision_id is None and reason
+    reasons = (reason,) if is_by_person else tuple(reasons or ())
     return Ended(own, name, attempt, route, state, began_s, at.timestamp(), reasons)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import case, extract, func, select
 from sqlmodel import Session, col
@@ -52,6 +52,13 @@ class Point:
         return LogHistogram.unpacked(self.histograms[rollups.HISTOGRAMS.index(name)])
 
 
+class Spent(NamedTuple):
+    """Money as it was charged for the compared responses of one arm whose cost is known."""
+
+    nanousd: int = 0
+    responses: int = 0
+
+
 @dataclass
 class Scores:
     """Scores 0 to 1 of drawn answers: how many, their sum, how many in each tenth."""
@@ -61,15 +68,26 @@ class Scores:
     tenths: list[int] = field(default_factory=lambda: [0] * 10)
 
 
-def window(session: Session, rollout_id: str, since_s: float, until_s: float) -> Window:
-    """Return the window with the finest step that is still kept and makes few enough points."""
+def window(
+    session: Session, rollout_id: str, since_s: float, until_s: float, *, began_s: float = -inf
+) -> Window:
+    """Return the window with the finest step that is still kept and makes few enough points.
+
+    Its first bin is whole, but for what lies before the rollout began.
+    """
     span_s, fine_since_s = max(until_s - since_s, 0.0), _fine_since_s(session, rollout_id)
     for step in rollups.STEPS_S:
         is_kept = step not in rollups.FINE_STEPS_S or since_s >= fine_since_s
         if is_kept and span_s / step < MOST_POINTS:
-            return Window(since_s, until_s, step)
+            return whole_bins(since_s, until_s, step, began_s)
     coarsest = rollups.STEPS_S[-1]
-    return Window(since_s, until_s, (int(span_s / coarsest / MOST_POINTS) + 1) * coarsest)
+    step = (int(span_s / coarsest / MOST_POINTS) + 1) * coarsest
+    return whole_bins(since_s, until_s, step, began_s)
+
+
+def whole_bins(since_s: float, until_s: float, step_s: int, began_s: float) -> Window:
+    """Return the window from the start of the bin that `since_s` lies in, or from `began_s` on."""
+    return Window(max(since_s // step_s * step_s, began_s), until_s, step_s)
 
 
 def _fine_since_s(session: Session, rollout_id: str) -> float:
@@ -90,7 +108,7 @@ def _fine_since_s(session: Session, rollout_id: str) -> float:
 def arms_over_time(
     session: Session, rollout_id: str, shown: Window
 ) -> dict[Role, dict[int, Point]]:
-    """Return what both arms come to by the start of the bin; the first bin may begin earlier."""
+    """Return what both arms come to by the start of the bin."""
     stored_s = min(shown.step_s, rollups.STEPS_S[-1])
     columns: list[Any] = [getattr(RollupBin, name) for name in _READ]
     query = select(*columns).where(
@@ -132,6 +150,20 @@ def total(points: Collection[Point]) -> Point:
             for place in range(len(rollups.HISTOGRAMS))
         ),
     )
+
+
+def spent(session: Session, rollout_id: str) -> tuple[Spent, Spent]:
+    """Return what both arms, control and canary, have cost since the rollout began."""
+    sums = func.sum(RollupBin.cost_nanousd), func.sum(RollupBin.cost_known)
+    query = select(col(RollupBin.arm), *sums).where(
+        col(RollupBin.rollout_id) == rollout_id,
+        col(RollupBin.step_s) == rollups.STEPS_S[-1],
+    )
+    found = {
+        arm: Spent(int(nanousd), int(responses))
+        for arm, nanousd, responses in session.execute(query.group_by(col(RollupBin.arm)))
+    }
+    return found.get(Role.CONTROL, Spent()), found.get(Role.CANARY, Spent())
 
 
 def scores_over_time(

@@ -367,6 +367,14 @@ def test_standby_lasts_its_time_and_then_finishes():
     assert decide(plan(), old).verdict is Verdict.PROMOTE
 
 
+def test_how_long_a_stage_has_lasted_is_its_age_and_not_what_was_asked_for():
+    evidence = gather(plan(), arms(10, 900), stage="standby", age_s=9_000.0)
+
+    assert decide(plan(), evidence).reasons == (
+        "stage 'standby' has lasted 2.5 h without proven harm",
+    )
+
+
 def test_standby_with_a_silent_canary_does_not_finish():
     evidence = gather(plan(), arms(10, 900), stage="standby", age_s=9_000.0, last_age_s=5_000.0)
 

@@ -1,9 +1,12 @@
 """Sums over time as tables and facts in words: gaps stay gaps, missing is not zero."""
 
+import dataclasses
 import hashlib
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llm_canary.pages.chart import anchor_of, number, spread
 from llm_canary.pages.quantity import ABSENT
@@ -11,8 +14,14 @@ from llm_canary.pages.series_charts import Series, charts
 from llm_canary.resources import resource_dir
 from llm_canary.routing.table import Role
 from llm_canary.stats.histogram import LogHistogram
-from llm_canary.storage.repositories.series import MOST_SCORED, Point, Scores, Window
-from llm_canary.storage.rollups import COUNTS
+from llm_canary.storage.repositories.series import (
+    MOST_SCORED,
+    Point,
+    Scores,
+    Window,
+    whole_bins,
+)
+from llm_canary.storage.rollups import COUNTS, STEPS_S
 
 START = 1_800_000_000
 
@@ -66,6 +75,40 @@ def test_a_bin_that_is_not_over_counts_by_what_has_passed_of_it():
     of = series({START: sums(requests=10)}, step=600, minutes=2)
 
     assert cells(of, "Requests")[START][0] == "5"
+
+
+@given(
+    step=st.sampled_from(STEPS_S),
+    offset=st.integers(0, 30 * 86_400),
+    ran_s=st.integers(1, 30 * 86_400),
+    span_s=st.sampled_from([3_600, 86_400, 604_800, 30 * 86_400]),
+)
+def test_a_constant_rate_is_a_constant_line_wherever_the_window_cuts(step, offset, ran_s, span_s):
+    began, until = START + offset, START + offset + ran_s
+    window = whole_bins(max(began, until - span_s), until, step, began)
+    first = int(window.since_s) // step * step
+    last = min(until, first + 50 * step)
+    window = dataclasses.replace(window, until_s=last)
+    points = {
+        at: sums(requests=10 * (min(at + step, last) - max(at, began)))
+        for at in range(first, last, step)
+    }
+
+    shown = chart(Series(window, {Role.CONTROL: points, Role.CANARY: {}}), "Requests")
+
+    assert {row.cells[0] for row in shown.rows} == {"600"}
+    assert len(shown.rows) >= len(points) - 2
+
+
+def test_a_bin_that_has_hardly_begun_is_left_out_unless_it_is_all_there_is():
+    one = sums(requests=1)
+    at = START + 600
+    points = {Role.CONTROL: {START: one, at: one}, Role.CANARY: {}}
+    alone = {Role.CONTROL: {at: one}, Role.CANARY: {}}
+    window = Window(START, at + 2, 600)
+
+    assert list(cells(Series(window, points), "Requests")) == [START]
+    assert cells(Series(window, alone), "Requests") == {at: ("30", ABSENT)}
 
 
 def test_errors_leave_out_what_nobody_saw():

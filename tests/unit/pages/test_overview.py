@@ -206,6 +206,20 @@ def test_the_picture_has_the_whole_row_as_words():
         assert part in text
 
 
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        pytest.param({"low": None, "high": None, "log_e_harm": 9.0}, "no interval yet", id="none"),
+        pytest.param({"margin": None}, "no margin", id="shown-only"),
+    ],
+)
+def test_where_there_is_no_picture_it_is_said_why(changes, why):
+    row = metric_row(comparison(**changes), None, alpha_rollback=0.01)
+
+    assert row.mark.text
+    assert (row.plot, row.undrawn) == (None, why)
+
+
 HEALTHY = {
     "config_problem": None,
     "telemetry": {"dropped_full": 0, "dropped_error": 0, "last_error": None},

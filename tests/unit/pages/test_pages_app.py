@@ -11,7 +11,7 @@ from llm_canary.clock import ManualClock
 from llm_canary.errors import StorageError
 from llm_canary.resources import resource_dir
 from llm_canary.routing.table import KeyRef
-from tests.rollout_views import NOW_S, every_state, rollout
+from tests.rollout_views import NOW_S, comparison, every_state, gate, rollout
 from tests.support.control import PASSWORD, Web
 from tests.support.rollout_reader import ViewReader
 
@@ -273,3 +273,24 @@ def test_static_files_do_not_lead_out_of_their_folder(site):
     assert site.get("/static/../README.md").status_code == 404
     assert site.get("/static/%2e%2e/README.md").status_code == 404
     assert site.get("/static/app.js").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "tips"),
+    [
+        pytest.param(0.4, 0.6, ["239", "230"], id="double-at-the-right"),
+        pytest.param(-0.6, -0.4, ["1", "10"], id="double-at-the-left"),
+        pytest.param(0.0, 0.6, ["239"], id="single-where-it-leaves"),
+    ],
+)
+def test_the_picture_of_an_interval_has_tips_only_at_the_edge_that_it_crosses(
+    site, low, high, tips
+):
+    shown = comparison("error_rate", low=low, high=high)
+    site.views[:] = [rollout("next", gates=(gate(shown, "pass"),))]
+
+    picture = re.search(
+        r'<svg class="interval.*?</svg>', site.get("/rollouts/next").text, re.DOTALL
+    )[0]
+
+    assert re.findall(r"M(\d+) 16l", picture) == tips

@@ -1,6 +1,10 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from llm_canary.pages.plot import WIDTH, interval_plot
+from llm_canary.pages.plot import REACH_IN_MARGINS, WIDTH, interval_plot
+
+MARGINS = st.floats(-1e6, 1e6)
 
 
 def plot(estimate, low, high, margin=0.01):
@@ -46,3 +50,38 @@ def test_an_estimate_outside_of_the_picture_has_no_dot():
 )
 def test_without_an_interval_or_a_margin_there_is_nothing_to_draw(low, high, margin):
     assert plot(0.0, low, high, margin) is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "beyond", "cut"),
+    [
+        pytest.param(0.04, 0.06, "worse", (False, True), id="all-of-it-worse"),
+        pytest.param(0.04, None, "worse", (False, True), id="worse-without-an-upper-end"),
+        pytest.param(-0.06, -0.04, "better", (True, False), id="all-of-it-better"),
+        pytest.param(None, -0.04, "better", (True, False), id="better-without-a-lower-end"),
+    ],
+)
+def test_an_interval_wholly_outside_stands_at_the_edge_that_it_is_beyond(low, high, beyond, cut):
+    shown = plot(0.05, low, high)
+
+    assert (shown.beyond, shown.is_low_cut, shown.is_high_cut) == (beyond, *cut)
+    assert shown.low_x == shown.high_x != shown.zero_x
+    assert (shown.high_x > shown.margin_x) is (beyond == "worse")
+    assert shown.text == f"words; {beyond} than can be drawn"
+
+
+@given(ends=st.tuples(MARGINS, MARGINS, MARGINS).map(sorted), open_ends=st.sampled_from(range(3)))
+def test_the_picture_keeps_the_order_and_the_sides_whatever_the_size(ends, open_ends):
+    low, estimate, high = ends
+    shown = interval_plot(
+        estimate, None if open_ends == 1 else low, None if open_ends == 2 else high, 1.0, "words"
+    )
+
+    assert 0 <= shown.low_x <= shown.high_x <= WIDTH
+    assert shown.is_low_cut is (open_ends == 1 or low < -REACH_IN_MARGINS)
+    assert shown.is_high_cut is (open_ends == 2 or high > REACH_IN_MARGINS)
+    assert (shown.estimate_x is None) is (abs(estimate) > REACH_IN_MARGINS)
+    if shown.estimate_x is not None:
+        assert shown.low_x <= shown.estimate_x <= shown.high_x
+        for line_x, at in ((shown.zero_x, 0.0), (shown.margin_x, 1.0)):
+            assert shown.estimate_x >= line_x if estimate >= at else shown.estimate_x <= line_x

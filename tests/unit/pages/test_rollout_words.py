@@ -24,6 +24,7 @@ from llm_canary.rollout.detail import RolloutSlices
 from llm_canary.rollout.views import GradingView, TransitionView
 from llm_canary.stats.fixed import FixedTest
 from llm_canary.storage.repositories.rollout_reads import Attempt
+from llm_canary.storage.repositories.series import Spent
 from tests.rollout_views import DAY_S, HOUR_S, NOW_S, comparison, every_state, gate, rollout
 from tests.support.control import Web
 from tests.support.rollout_reader import ViewReader, detail_of
@@ -127,7 +128,7 @@ def test_a_p_value_that_nobody_knows_is_absent_and_not_one():
     assert p_text(0.0021) == "0.0021"
 
 
-def test_costs_are_those_of_all_responses_and_of_a_day_with_all_traffic():
+def test_costs_are_what_was_spent_and_those_of_a_day_with_all_traffic():
     view = rollout()
     stages = [each for each in view.stages if each.started_s is not None]
     lasted_s = sum((each.ended_s or NOW_S) - each.started_s for each in stages)
@@ -140,10 +141,12 @@ def test_costs_are_those_of_all_responses_and_of_a_day_with_all_traffic():
     )
     view = msgspec.structs.replace(view, stages=(*counted, *view.stages[2:]))
 
-    each, all_, day = costs(view, NOW_S).rows
+    spent = (Spent(15_500_000_000, 37_900), Spent(4_490_000_000, 12_700))
+    each, all_, day = costs(detail_of(view, spent=spent), NOW_S).rows
 
     assert (each.control, each.canary) == ("$0.000420", "$0.000361")
-    assert (all_.control, all_.canary) == ("$16.05", "$4.62")
+    assert (all_.control, all_.canary) == ("$15.50", "$4.49")  # not the mean times all responses
+    assert "37,900 / 12,700" in all_.note
     daily = 51_021 * DAY_S / lasted_s
     assert day.canary == f"${daily * 0.000361:.2f}"
     assert f"{daily:,.0f}" in day.note
@@ -152,8 +155,9 @@ def test_costs_are_those_of_all_responses_and_of_a_day_with_all_traffic():
 def test_an_unknown_cost_is_absent_and_a_plan_without_costs_has_no_table():
     unknown = gate(comparison("cost_per_request", "goal", control=None, canary=None), "no_data")
 
-    assert costs(rollout(gates=(unknown,)), NOW_S).rows[0].canary == "\N{EN DASH}"
-    assert costs(rollout(gates=()), NOW_S).rows == ()
+    each, spent, _ = costs(detail_of(rollout(gates=(unknown,))), NOW_S).rows
+    assert each.canary == spent.canary == "\N{EN DASH}"
+    assert costs(detail_of(rollout(gates=())), NOW_S).rows == ()
 
 
 GRADING = GradingView(
