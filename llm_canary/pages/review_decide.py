@@ -26,6 +26,7 @@ from llm_canary.storage.repositories.counted import SUBMITTED
 from llm_canary.storage.repositories.reviews import queues
 
 MAX_REASON = 2_000
+SHOWN = 200  # cases in the list
 _UNCLEAR = "unclear:"
 _WHY = {
     "skips": ("Skipped by three", "warn"),
@@ -84,9 +85,10 @@ class _Pages:
             counts = queues(session, services.now())
         rubrics = sorted({each.rubric_id for each in counts})
         chosen = visit.choice("rubric", tuple(rubrics)) if rubrics else ""
-        rows = [case_row(each) for each in self._cases.cases(chosen)] if chosen else []
+        cases = self._cases.cases(chosen) if chosen else []
         return self._site.html(
-            visit, "review/disagreements.html", rubrics=rubrics, chosen=chosen, rows=rows,
+            visit, "review/disagreements.html", rubrics=rubrics, chosen=chosen,
+            rows=[case_row(each) for each in cases[:SHOWN]], total=len(cases),
             issues=[
                 (each.rubric, each.criterion, each.times, [visible(one) for one in each.reasons])
                 for each in self._cases.issues()

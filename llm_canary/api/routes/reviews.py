@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import islice
 from typing import Annotated, Any
 
 import msgspec
@@ -171,9 +172,12 @@ def make_gold(sample_id: str, body: GoldRequest, services: Services, _: Operator
 def list_disagreements(
     rubric: str, services: Services, _: Operator, limit: _Limit = 100
 ) -> Response:
-    """Return what people, or people and the judge, see differently, the newest first."""
+    """Return what people, or people and the judge, see differently and nobody has decided.
+
+    The newest reviews come first.
+    """
     with read_session(services.engine) as session:
-        return answer(views.disagreements(session, rubric, limit))
+        return answer(list(islice(views.disagreements(session, rubric), limit)))
 
 
 @router.get("/agreement")
