@@ -123,36 +123,31 @@ class Desk:
                 rows.revealed_at(session, sample_id, reviewer),
             )
 
-    def autosave(self, sample_id: str, reviewer: str, entered: Entered, *, known: int) -> int:
-        """Store a draft while its author works; Conflict where the review is submitted by now.
+    def autosave(
+        self, sample_id: str, reviewer: str, entered: Entered, *, known: int | None
+    ) -> int:
+        """Store a draft while its author works; Conflict where they have submitted or skipped.
 
-        What arrives after the submission would else be left as a draft of nothing.
+        What arrives after that would else be left as a draft of nothing.
         """
-        with read_session(self._engine) as session:
-            self._own(session, sample_id, reviewer)
+        with write_session(self._engine) as session:
+            self._own(session, sample_id, reviewer, lock=True)
             last = last_review(session, sample_id, reviewer)
             if last is not None and last.status == SUBMITTED:
                 raise Conflict("this review is submitted already", code="submitted")
-        return self.keep(sample_id, reviewer, entered, known=known)
+            is_skipped = last is not None and last.status == queue.SKIPPED
+            if is_skipped and rows.seat_of(session, sample_id, reviewer) is None:
+                raise Conflict("you have given this answer to others already", code="skipped")
+            return self._put(session, sample_id, reviewer, entered, known)
 
     def keep(self, sample_id: str, reviewer: str, entered: Entered, *, known: int | None) -> int:
         """Store a draft and return its revision; raise Conflict where another tab has a newer one.
 
         No lease is needed. `known` is the revision that the form began with, None to overwrite.
         """
-        now = self._now()
         with write_session(self._engine) as session:
             self._own(session, sample_id, reviewer)
-            stored = rows.draft_of(session, sample_id, reviewer)
-            revision = (stored.revision if stored else 0) + 1
-            draft = Draft(revision, now, *entered)
-            expected = known if stored is not None else None
-            if not rows.put_draft(session, sample_id, reviewer, draft, known=expected):
-                raise Conflict(
-                    "another tab has saved a newer draft of this item; reload to go on with it",
-                    code="draft_newer",
-                )
-        return revision
+            return self._put(session, sample_id, reviewer, entered, known)
 
     def hold(self, sample_id: str, reviewer: str) -> float:
         """Hold the item for another lease; return its seconds. Conflict: it is lost."""
@@ -188,15 +183,17 @@ class Desk:
         return done
 
     def skip(
-        self, sample_id: str, reviewer: str, token: str, reason: str, *, is_flagged: bool
+        self, sample_id: str, reviewer: str, token: str, reason: str, entered: Entered
     ) -> None:
-        """Give the item back to others."""
+        """Give the item back to others; the flag and the comment stay with it, labels do not."""
+        self.autosave(sample_id, reviewer, entered, known=None)
         with read_session(self._engine) as session:
             seat = rows.seat_of(session, sample_id, reviewer)
         if seat is None or seat.token != token:
             raise _lost(sample_id)
-        self._reviews.skip(sample_id, reviewer, token, reason)
-        self._finish(sample_id, reviewer, is_flagged=is_flagged)
+        said = f"{reason}: {entered.comment}" if entered.comment else reason
+        self._reviews.skip(sample_id, reviewer, token, said)
+        self._finish(sample_id, reviewer, is_flagged=entered.is_flagged)
 
     def undoable(self, reviewer: str) -> Given | None:
         """Return the review that `undo` would take back."""
@@ -298,9 +295,23 @@ class Desk:
             if is_flagged:
                 rows.put_flag(session, sample_id, reviewer, self._now())
 
-    def _own(self, session: Session, sample_id: str, reviewer: str) -> Any:  # noqa: ANN401
+    def _put(
+        self, session: Session, sample_id: str, reviewer: str, entered: Entered, known: int | None
+    ) -> int:
+        stored = rows.draft_of(session, sample_id, reviewer)
+        revision = (stored.revision if stored else 0) + 1
+        draft = Draft(revision, self._now(), *entered)
+        expected = known if stored is not None else None
+        if not rows.put_draft(session, sample_id, reviewer, draft, known=expected):
+            raise Conflict(
+                "another tab has saved a newer draft of this item; reload to go on with it",
+                code="draft_newer",
+            )
+        return revision
+
+    def _own(self, session: Session, sample_id: str, reviewer: str, *, lock: bool = False) -> Any:  # noqa: ANN401
         """Return the sample of an item that the reviewer holds, held or has reviewed."""
-        sample = queue.sample_of(session, sample_id)
+        sample = queue.sample_of(session, sample_id, lock=lock)
         is_own = sample is not None and (
             rows.seat_of(session, sample_id, reviewer) is not None
             or rows.draft_of(session, sample_id, reviewer) is not None

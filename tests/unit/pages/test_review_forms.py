@@ -163,6 +163,24 @@ def test_a_stale_lease_keeps_what_was_entered(site):
     assert count(site) == 1
 
 
+@pytest.mark.parametrize("entered", ["page", "draft", "no script"])
+def test_a_flag_set_before_a_skip_is_kept(site, entered):
+    drawn(site.engine, [("q", "a")])
+    path, token = claimed(site)
+    csrf, form = site.csrf(path), {"flag": "1", "comment": "my street", "revision": "0"}
+    if entered == "draft":
+        assert site.post(f"{path}/draft", csrf=csrf, **form).status_code == 200
+    sent = {"page": form, "draft": {}, "no script": {"flag": "1"}}[entered]
+
+    answer = site.post(f"{path}/skip", csrf=csrf, token=token, reason="It upsets me", **sent)
+
+    assert answer.status_code == 303
+    assert (count(site, "review_flag"), count(site, "review_draft")) == (1, 0)
+    with site.engine.connect() as connection:
+        said = connection.execute(text("SELECT comment FROM review")).scalar_one()
+    assert said == ("It upsets me" if entered == "no script" else "It upsets me: my street")
+
+
 @pytest.mark.parametrize(
     "path",
     [
