@@ -55,6 +55,11 @@ def is_sqlite(bind: Engine | Connection) -> bool:
     return bind.dialect.name == "sqlite"
 
 
+def text_size(bind: Engine | Connection, text: Any) -> ColumnElement[int]:  # noqa: ANN401
+    """Return the size of a text, the same for equal ones; PostgreSQL need not read it for that."""
+    return func.length(text) if is_sqlite(bind) else func.octet_length(text)
+
+
 def json_members(bind: Engine | Connection, document: Any) -> TableValuedAlias:  # noqa: ANN401
     """Return the members of a JSON object to select from: `key`, and `value` as text."""
     members = func.json_each if is_sqlite(bind) else func.jsonb_each_text
