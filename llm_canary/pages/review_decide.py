@@ -113,6 +113,8 @@ class _Pages:
         if "gold" in visit.form:
             self._site.services.reviews.make_gold(name, final.labels, by=me.name, rationale=reason)
             self._site.services.audit.note(me, "review.gold", name, {"rubric": rubric})
+        elif self._site.services.reviews.retire_gold(name):
+            self._site.services.audit.note(me, "review.gold_retired", name, {"rubric": rubric})
         detail = {"rubric": rubric, "unclear": list(final.unclear)}
         self._site.services.audit.note(me, "review.adjudicate", name, detail)
         return self._site.go(visit, f"/review/disagreements?rubric={rubric}")

@@ -200,8 +200,7 @@ class _Pages:
         problem: str = "",
         entered: Entered | None = None,
     ) -> Response:
-        now = entered or Entered(given.labels, given.comment or "", given.corrected_response or "")
-        page = item_page(opened, entered=now)
+        page = item_page(opened, entered=entered or Entered.of(given))
         return self._site.html(
             visit, "review/item.html", 422 if problem else 200, item=page, problem=problem,
             undo=False, reasons=(), mode="revise", is_informed=opened.revealed_at is not None,

@@ -46,6 +46,16 @@ class Entered(NamedTuple):
     is_flagged: bool = False
     seconds_active: float = 0.0
 
+    @classmethod
+    def of(cls, given: Given) -> Entered:
+        """Return what a review says, with the time it took: work on it goes on from there."""
+        return cls(
+            given.labels,
+            given.comment or "",
+            given.corrected_response or "",
+            seconds_active=given.seconds_active or 0.0,
+        )
+
     def submission(self) -> Submission:
         """Return it as a review."""
         return Submission(
@@ -231,8 +241,8 @@ class Desk:
             rows.lease_again(session, sample, reviewer, now, self._until(now))
             if not given.is_gold:
                 settle(session, sample, now)
-            entered = Entered(given.labels, given.comment or "", given.corrected_response or "")
-            rows.put_draft(session, sample.id, reviewer, Draft(1, now, *entered), known=None)
+            draft = Draft(1, now, *Entered.of(given))
+            rows.put_draft(session, sample.id, reviewer, draft, known=None)
         return given
 
     def revise(self, sample_id: str, reviewer: str, entered: Entered) -> Outcome:
@@ -326,10 +336,9 @@ class Desk:
         return own[-1] if own else None
 
     def _undoable(self, session: Session, reviewer: str) -> Given | None:
-        recent = rows.given_by(session, reviewer, limit=1)
-        if not recent or recent[0].status != SUBMITTED:
+        last = rows.last_given(session, reviewer)
+        if last is None or last.status != SUBMITTED:
             return None
-        [last] = recent
         is_old = (self._now() - last.at).total_seconds() > UNDO_S
         is_informed = rows.revealed_at(session, last.sample_id, reviewer) is not None
         return None if is_old or is_informed else last

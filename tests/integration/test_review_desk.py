@@ -217,6 +217,36 @@ def test_undo_takes_back_the_review_reopens_the_item_and_gives_back_what_was_sai
     assert row.reviews["mara"]["answers_question"] == "unmet"
 
 
+def test_undo_takes_back_the_review_before_a_skip_once(engine: Engine) -> None:
+    bench = Bench(engine, 3)
+    bench.review("mara")
+    bench.clock.advance(1.0)
+    name = bench.review("mara")
+    bench.clock.advance(1.0)
+    bench.skip("mara")
+    bench.clock.advance(1.0)
+
+    assert bench.desk.undo("mara").sample_id == name
+    assert bench.state(name) == ("open", None, False)
+    draft = bench.desk.open(name, "mara").draft
+    assert draft is not None
+    assert draft.seconds_active == GOOD.seconds_active
+    with pytest.raises(Conflict, match="to undo"):
+        bench.desk.undo("mara")
+
+
+def test_what_is_gold_no_more_takes_no_more_reviews_than_it_wants(bench: Bench) -> None:
+    name = bench.claim("mara")
+    bench.clock.advance(61.0)
+    bench.review("jon")
+    bench.queue.make_gold(name, LABELS, by="lead", rationale="clear")
+
+    assert bench.queue.retire_gold(name)
+    assert not bench.queue.retire_gold(name)
+    with pytest.raises(Conflict, match="all its reviews"):
+        bench.desk.claim_again(name, "mara")
+
+
 def test_an_undone_review_counts_nowhere(bench: Bench) -> None:
     bench.review("mara", GOOD._replace(corrected_response="In Graz, since noon."))
     bench.desk.undo("mara")
