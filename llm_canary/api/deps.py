@@ -9,6 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from llm_canary.api.services import ApiServices
 from llm_canary.auth import Permission, Principal, PrincipalKind
+from llm_canary.errors import Forbidden
 
 
 async def get_services(request: Request) -> ApiServices:
@@ -56,3 +57,18 @@ def actor_name(caller: Principal, said: str | None) -> str:
         return caller.name
     is_local = caller.kind is PrincipalKind.LOCAL
     return said if is_local else f"{said} (key {caller.name})"
+
+
+def reviewer_name(caller: Principal, said: str | None) -> str:
+    """Return who reviews; raise Forbidden where a reviewer's key names another than itself.
+
+    One key is one reviewer, or it could give all the reviews that an answer wants of different
+    people. A key that may operate, such as that of a labelling tool, reviews for those it names.
+    """
+    is_other = said is not None and said != caller.name
+    if is_other and caller.kind is PrincipalKind.KEY and not caller.may(Permission.OPERATE):
+        raise Forbidden(
+            f"the key {caller.name!r} reviews as itself only: leave `reviewer` away, or let an "
+            "operator's key name the reviewers"
+        )
+    return actor_name(caller, said)

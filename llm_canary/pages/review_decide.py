@@ -26,6 +26,7 @@ from llm_canary.storage.repositories.counted import SUBMITTED
 from llm_canary.storage.repositories.reviews import queues
 
 MAX_REASON = 2_000
+SHOWN = 200  # cases in the list
 _UNCLEAR = "unclear:"
 _WHY = {
     "skips": ("Skipped by three", "warn"),
@@ -84,9 +85,10 @@ class _Pages:
             counts = queues(session, services.now())
         rubrics = sorted({each.rubric_id for each in counts})
         chosen = visit.choice("rubric", tuple(rubrics)) if rubrics else ""
-        rows = [case_row(each) for each in self._cases.cases(chosen)] if chosen else []
+        cases = self._cases.cases(chosen) if chosen else []
         return self._site.html(
-            visit, "review/disagreements.html", rubrics=rubrics, chosen=chosen, rows=rows,
+            visit, "review/disagreements.html", rubrics=rubrics, chosen=chosen,
+            rows=[case_row(each) for each in cases[:SHOWN]], total=len(cases),
             issues=[
                 (each.rubric, each.criterion, each.times, [visible(one) for one in each.reasons])
                 for each in self._cases.issues()
@@ -111,6 +113,8 @@ class _Pages:
         if "gold" in visit.form:
             self._site.services.reviews.make_gold(name, final.labels, by=me.name, rationale=reason)
             self._site.services.audit.note(me, "review.gold", name, {"rubric": rubric})
+        elif self._site.services.reviews.retire_gold(name):
+            self._site.services.audit.note(me, "review.gold_retired", name, {"rubric": rubric})
         detail = {"rubric": rubric, "unclear": list(final.unclear)}
         self._site.services.audit.note(me, "review.adjudicate", name, detail)
         return self._site.go(visit, f"/review/disagreements?rubric={rubric}")

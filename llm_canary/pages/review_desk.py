@@ -144,10 +144,11 @@ class _Pages:
     def skip(self, visit: Visit) -> Response:
         name, me = _sample(visit), _me(visit)
         reason = visit.optional("why", longest=MAX_REASON) or visit.field("reason", longest=200)
-        opened = self._desk.open(name, me)
-        self._desk.skip(
-            name, me, visit.field("token"), visible(reason), is_flagged="flag" in visit.form
-        )
+        opened, entered = self._desk.open(name, me), _entered(visit)
+        if "revision" not in visit.form:  # without script the form of the grades does not come
+            draft = Entered(*opened.draft[2:]) if opened.draft else entered
+            entered = draft._replace(is_flagged=draft.is_flagged or entered.is_flagged)
+        self._desk.skip(name, me, visit.field("token"), visible(reason), entered)
         self._note(visit, "review.skip", name, {"rubric": opened.rubric.rubric.id})
         return self._on(visit, opened)
 
@@ -199,8 +200,7 @@ class _Pages:
         problem: str = "",
         entered: Entered | None = None,
     ) -> Response:
-        now = entered or Entered(given.labels, given.comment or "", given.corrected_response or "")
-        page = item_page(opened, entered=now)
+        page = item_page(opened, entered=entered or Entered.of(given))
         return self._site.html(
             visit, "review/item.html", 422 if problem else 200, item=page, problem=problem,
             undo=False, reasons=(), mode="revise", is_informed=opened.revealed_at is not None,

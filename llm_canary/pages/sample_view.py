@@ -14,7 +14,8 @@ from llm_canary.pages.history import Moment, moment, moment_of
 from llm_canary.pages.markdown import beginning, one_line, raw_text, render_markdown, visible
 from llm_canary.pages.quantity import ABSENT, count_text, unit_of, value_text
 from llm_canary.sampling import Stream
-from llm_canary.storage.repositories.counted import SUBMITTED
+from llm_canary.storage.repositories.counted import RETRACTED, SUBMITTED
+from llm_canary.storage.repositories.reviews import SKIPPED
 from llm_canary.storage.repositories.sample_search import (
     JudgementRow,
     ReviewRow,
@@ -25,6 +26,7 @@ from llm_canary.telemetry.events import InferenceEvent, OutcomeEvent
 
 SHOWN_TURNS, SHOWN_CHARS, RENDERED_CHARS = 12, 20_000, 30_000
 _REASONING_CHARS = 2_000
+_REVIEWS = {SUBMITTED: "Reviewed", SKIPPED: "Skipped", RETRACTED: "Undone"}
 _ROLES = {"user": "User", "assistant": "Assistant", "system": "System", "tool": "Tool"}
 _WHY = {
     "not_applicable": "does not apply",
@@ -307,7 +309,7 @@ def _review(row: ReviewRow) -> ReviewView:
     return ReviewView(
         who=visible(row.reviewer),
         at=moment(row.at) or Moment("", ""),
-        status="Reviewed" if row.status == SUBMITTED else "Skipped",
+        status=_REVIEWS.get(row.status, row.status),
         labels=tuple((name, visible(str(label)[:200])) for name, label in row.labels.items()),
         comment=_short(row.comment),
         corrected=_short(row.corrected_response),

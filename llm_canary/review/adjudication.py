@@ -25,7 +25,6 @@ from llm_canary.storage.repositories.counted import Final
 from llm_canary.storage.repositories.desk import Given
 from llm_canary.storage.repositories.reviews import MAX_SKIPS, SKIPPED, gold_of
 
-LIMIT = 200
 PEOPLE, JUDGE, SKIPS, FLAG, REVISED = "people", "judge", "skips", "flag", "revised"
 
 
@@ -66,27 +65,26 @@ class Adjudications:
         self._engine = engine
         self._clock = clock
 
-    def cases(self, rubric_id: str, limit: int = LIMIT) -> list[Case]:
-        """Return what is to be decided: asked for by people first, then what differs."""
+    def cases(self, rubric_id: str) -> list[Case]:
+        """Return all that is to be decided: asked for by people first, then what differs."""
         with read_session(self._engine) as session:
             found: dict[str, Case] = {}
-            for name, skips in counted.to_adjudicate(session, rubric_id, limit):
+            for name, skips in counted.to_adjudicate(session, rubric_id):
                 why = SKIPS if skips >= MAX_SKIPS else REVISED
                 found[name] = Case(name, why, ())
-            for name, _ in counted.flagged(session, rubric_id, limit):
+            for name, _ in counted.flagged(session, rubric_id):
                 found.setdefault(name, Case(name, FLAG, ()))
             by_sample: dict[str, list[Disagreement]] = defaultdict(list)
-            for each in disagreements(session, rubric_id, limit):
+            for each in disagreements(session, rubric_id):
                 by_sample[each.sample_id].append(each)
-            decided = counted.decided(session, list(by_sample))
         for name, own in by_sample.items():
             if name in found:
                 found[name] = found[name]._replace(said=tuple(own))
-            elif name not in decided:
+            else:
                 kind = PEOPLE if any(each.kind == PEOPLE for each in own) else JUDGE
                 found[name] = Case(name, kind, tuple(own))
         order = (SKIPS, FLAG, REVISED, PEOPLE, JUDGE)
-        return sorted(found.values(), key=lambda case: order.index(case.why))[:limit]
+        return sorted(found.values(), key=lambda case: order.index(case.why))
 
     def open(self, sample_id: str) -> OpenedCase:
         """Return everything that was said of the sample."""

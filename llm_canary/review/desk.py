@@ -46,6 +46,16 @@ class Entered(NamedTuple):
     is_flagged: bool = False
     seconds_active: float = 0.0
 
+    @classmethod
+    def of(cls, given: Given) -> Entered:
+        """Return what a review says, with the time it took: work on it goes on from there."""
+        return cls(
+            given.labels,
+            given.comment or "",
+            given.corrected_response or "",
+            seconds_active=given.seconds_active or 0.0,
+        )
+
     def submission(self) -> Submission:
         """Return it as a review."""
         return Submission(
@@ -123,36 +133,31 @@ class Desk:
                 rows.revealed_at(session, sample_id, reviewer),
             )
 
-    def autosave(self, sample_id: str, reviewer: str, entered: Entered, *, known: int) -> int:
-        """Store a draft while its author works; Conflict where the review is submitted by now.
+    def autosave(
+        self, sample_id: str, reviewer: str, entered: Entered, *, known: int | None
+    ) -> int:
+        """Store a draft while its author works; Conflict where they have submitted or skipped.
 
-        What arrives after the submission would else be left as a draft of nothing.
+        What arrives after that would else be left as a draft of nothing.
         """
-        with read_session(self._engine) as session:
-            self._own(session, sample_id, reviewer)
+        with write_session(self._engine) as session:
+            self._own(session, sample_id, reviewer, lock=True)
             last = last_review(session, sample_id, reviewer)
             if last is not None and last.status == SUBMITTED:
                 raise Conflict("this review is submitted already", code="submitted")
-        return self.keep(sample_id, reviewer, entered, known=known)
+            is_skipped = last is not None and last.status == queue.SKIPPED
+            if is_skipped and rows.seat_of(session, sample_id, reviewer) is None:
+                raise Conflict("you have given this answer to others already", code="skipped")
+            return self._put(session, sample_id, reviewer, entered, known)
 
     def keep(self, sample_id: str, reviewer: str, entered: Entered, *, known: int | None) -> int:
         """Store a draft and return its revision; raise Conflict where another tab has a newer one.
 
         No lease is needed. `known` is the revision that the form began with, None to overwrite.
         """
-        now = self._now()
         with write_session(self._engine) as session:
             self._own(session, sample_id, reviewer)
-            stored = rows.draft_of(session, sample_id, reviewer)
-            revision = (stored.revision if stored else 0) + 1
-            draft = Draft(revision, now, *entered)
-            expected = known if stored is not None else None
-            if not rows.put_draft(session, sample_id, reviewer, draft, known=expected):
-                raise Conflict(
-                    "another tab has saved a newer draft of this item; reload to go on with it",
-                    code="draft_newer",
-                )
-        return revision
+            return self._put(session, sample_id, reviewer, entered, known)
 
     def hold(self, sample_id: str, reviewer: str) -> float:
         """Hold the item for another lease; return its seconds. Conflict: it is lost."""
@@ -188,15 +193,17 @@ class Desk:
         return done
 
     def skip(
-        self, sample_id: str, reviewer: str, token: str, reason: str, *, is_flagged: bool
+        self, sample_id: str, reviewer: str, token: str, reason: str, entered: Entered
     ) -> None:
-        """Give the item back to others."""
+        """Give the item back to others; the flag and the comment stay with it, labels do not."""
+        self.autosave(sample_id, reviewer, entered, known=None)
         with read_session(self._engine) as session:
             seat = rows.seat_of(session, sample_id, reviewer)
         if seat is None or seat.token != token:
             raise _lost(sample_id)
-        self._reviews.skip(sample_id, reviewer, token, reason)
-        self._finish(sample_id, reviewer, is_flagged=is_flagged)
+        said = f"{reason}: {entered.comment}" if entered.comment else reason
+        self._reviews.skip(sample_id, reviewer, token, said)
+        self._finish(sample_id, reviewer, is_flagged=entered.is_flagged)
 
     def undoable(self, reviewer: str) -> Given | None:
         """Return the review that `undo` would take back."""
@@ -234,8 +241,8 @@ class Desk:
             rows.lease_again(session, sample, reviewer, now, self._until(now))
             if not given.is_gold:
                 settle(session, sample, now)
-            entered = Entered(given.labels, given.comment or "", given.corrected_response or "")
-            rows.put_draft(session, sample.id, reviewer, Draft(1, now, *entered), known=None)
+            draft = Draft(1, now, *Entered.of(given))
+            rows.put_draft(session, sample.id, reviewer, draft, known=None)
         return given
 
     def revise(self, sample_id: str, reviewer: str, entered: Entered) -> Outcome:
@@ -298,9 +305,23 @@ class Desk:
             if is_flagged:
                 rows.put_flag(session, sample_id, reviewer, self._now())
 
-    def _own(self, session: Session, sample_id: str, reviewer: str) -> Any:  # noqa: ANN401
+    def _put(
+        self, session: Session, sample_id: str, reviewer: str, entered: Entered, known: int | None
+    ) -> int:
+        stored = rows.draft_of(session, sample_id, reviewer)
+        revision = (stored.revision if stored else 0) + 1
+        draft = Draft(revision, self._now(), *entered)
+        expected = known if stored is not None else None
+        if not rows.put_draft(session, sample_id, reviewer, draft, known=expected):
+            raise Conflict(
+                "another tab has saved a newer draft of this item; reload to go on with it",
+                code="draft_newer",
+            )
+        return revision
+
+    def _own(self, session: Session, sample_id: str, reviewer: str, *, lock: bool = False) -> Any:  # noqa: ANN401
         """Return the sample of an item that the reviewer holds, held or has reviewed."""
-        sample = queue.sample_of(session, sample_id)
+        sample = queue.sample_of(session, sample_id, lock=lock)
         is_own = sample is not None and (
             rows.seat_of(session, sample_id, reviewer) is not None
             or rows.draft_of(session, sample_id, reviewer) is not None
@@ -315,10 +336,9 @@ class Desk:
         return own[-1] if own else None
 
     def _undoable(self, session: Session, reviewer: str) -> Given | None:
-        recent = rows.given_by(session, reviewer, limit=1)
-        if not recent or recent[0].status != SUBMITTED:
+        last = rows.last_given(session, reviewer)
+        if last is None or last.status != SUBMITTED:
             return None
-        [last] = recent
         is_old = (self._now() - last.at).total_seconds() > UNDO_S
         is_informed = rows.revealed_at(session, last.sample_id, reviewer) is not None
         return None if is_old or is_informed else last

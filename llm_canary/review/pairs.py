@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import IntegrityError
@@ -35,6 +35,8 @@ LOOK_BACK = 5_000  # drawn answers that are searched for pairs
 CHOICES = ("a", "b", rows.TIE, rows.BOTH_BAD)
 _RACES = 5
 _OTHER = {"a": "b", "b": "a"}
+_ARMS = ("control", "canary")
+_Key = TypeVar("_Key", bound=Hashable)
 
 
 class PairEntry(NamedTuple):
@@ -105,8 +107,9 @@ class Pairs:
     def find_live(self, rubric_id: str) -> int:
         """Make pairs of drawn answers of both arms to the same request; return how many."""
         with read_session(self._engine) as session:
-            answers = rows.live_answers(session, rubric_id, LOOK_BACK)
-        made = _live_pairs(rubric_id, answers)
+            made = _live_pairs(session, rubric_id)
+        if not made:
+            return 0
         with write_session(self._engine) as session:
             return rows.add_pairs(session, made, utc(self._clock.now_s()))
 
@@ -298,27 +301,53 @@ def _result(own: list[rows.Preferred]) -> str:
     return {"a": own[0].arm_a, "b": own[0].arm_b}[most] or "unknown"
 
 
-def _live_pairs(rubric_id: str, answers: Iterable[rows.LiveAnswer]) -> list[rows.NewPair]:
-    """Return one pair for each request that both arms of a rollout have answered differently."""
-    by_request: dict[tuple[str, str], dict[str, rows.LiveAnswer]] = defaultdict(dict)
-    for each in answers:
-        request = _digest(str(each.route), each.request)
-        by_request[each.rollout_id, request][each.arm] = each
+def _live_pairs(session: Session, rubric_id: str) -> list[rows.NewPair]:
+    """Return one new pair for each request that both arms of a rollout have answered differently.
+
+    Thousands of long texts would fill the memory: requests of equal size are compared by their
+    digests, and the answers of those that are the same only.
+    """
+    answers = rows.live_answers(session, rubric_id, LOOK_BACK)
+    by_size = _of_both_arms(answers, lambda each: (each.rollout_id, each.route, each.size))
+    alike = {each.inference_id: each for own in by_size.values() for each in own}
+    keys: dict[str, str] = {}
+    for name, request in rows.request_texts(session, list(alike)):
+        one = alike[name]
+        keys[name] = _digest(one.rollout_id, _digest(str(one.route), request))
+    same = _of_both_arms(
+        [each for each in alike.values() if each.inference_id in keys],
+        lambda each: keys[each.inference_id],
+    )
+    known = rows.known_keys(session, rubric_id, list(same))
+    new = {key: {each.arm: each for each in own} for key, own in same.items() if key not in known}
+    asked = [arms[name].inference_id for arms in new.values() for name in _ARMS]
+    said = {name: _digest(text) for name, text in rows.response_texts(session, asked)}
     return [
         rows.NewPair(
             rubric_id,
             arms["control"].rubric_text_id,
             rows.LIVE,
-            _digest(rollout_id, request),
+            key,
             inference_a=arms["control"].inference_id,
             inference_b=arms["canary"].inference_id,
             arm_a="control",
             arm_b="canary",
         )
-        for (rollout_id, request), arms in by_request.items()
-        if arms.keys() >= {"control", "canary"}
-        and arms["control"].response != arms["canary"].response
+        for key, arms in new.items()
+        if len({said.get(arms[name].inference_id) for name in _ARMS}) > 1
     ]
+
+
+def _of_both_arms(
+    answers: Iterable[rows.LiveAnswer], key: Callable[[rows.LiveAnswer], _Key]
+) -> dict[_Key, list[rows.LiveAnswer]]:
+    """Return by `key` the answers of which there are some of each arm."""
+    found: dict[_Key, list[rows.LiveAnswer]] = defaultdict(list)
+    for each in answers:
+        found[key(each)].append(each)
+    return {
+        name: own for name, own in found.items() if {each.arm for each in own}.issuperset(_ARMS)
+    }
 
 
 def _texts(session: Session, pair: rows.PairRecord) -> tuple[Sample, str, str]:

@@ -226,6 +226,11 @@ class ReviewQueue:
                 session, sample_id, labels=right, rationale=rationale, by=by, at=self._now()
             )
 
+    def retire_gold(self, sample_id: str) -> bool:
+        """Let the sample measure reviewers no more; False where it did not."""
+        with write_session(self._engine) as session:
+            return queue.retire_gold(session, sample_id, self._now())
+
     def _claimed(self, session: Session, rubric_id: str, reviewer: str) -> seats.Lease | None:
         now = self._now()
         refuse_excluded(session, reviewer)
@@ -284,7 +289,7 @@ def _checked(session: Session, sample: Any, given: Submission) -> Submission:  #
 
 def _lost(sample_id: str) -> Conflict:
     return Conflict(
-        f"sample {sample_id} is another reviewer's by now, or has all its reviews; your draft is "
+        f"sample {sample_id} is another reviewer's by now, or has all its reviews; this review is "
         "not stored: claim the next one",
         code="lease_lost",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from statistics import median
 from typing import Any
@@ -126,12 +126,13 @@ def item_view(item: Item) -> ItemView:
     )
 
 
-def disagreements(session: Session, rubric_id: str, limit: int) -> list[Disagreement]:
-    """Return what people, or people and the judge, see differently, the newest first."""
-    found: list[Disagreement] = []
-    for row in reviewed_rows(session, rubric_id, limit):
-        found += _of(row)
-    return found[:limit]
+def disagreements(session: Session, rubric_id: str) -> Iterator[Disagreement]:
+    """Yield what people, or people and the judge, see differently and nobody has decided.
+
+    The newest reviews come first.
+    """
+    for row in reviewed_rows(session, rubric_id, in_doubt=True):
+        yield from _of(row)
 
 
 def agreement(session: Session, rubric_id: str, limit: int = 100) -> list[AgreementPoint]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Dialect
+from sqlalchemy import JSON, ColumnElement, DateTime, Dialect, TableValuedAlias, func
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -53,6 +53,29 @@ class Json(TypeDecorator[Any]):
 def is_sqlite(bind: Engine | Connection) -> bool:
     """Whether `bind` talks to SQLite (else: PostgreSQL)."""
     return bind.dialect.name == "sqlite"
+
+
+def text_size(bind: Engine | Connection, text: Any) -> ColumnElement[int]:  # noqa: ANN401
+    """Return the size of a text, the same for equal ones; PostgreSQL need not read it for that."""
+    return func.length(text) if is_sqlite(bind) else func.octet_length(text)
+
+
+def json_members(bind: Engine | Connection, document: Any) -> TableValuedAlias:  # noqa: ANN401
+    """Return the members of a JSON object to select from: `key`, and `value` as text."""
+    members = func.json_each if is_sqlite(bind) else func.jsonb_each_text
+    return members(document).table_valued("key", "value", joins_implicitly=True)
+
+
+def json_text(
+    bind: Engine | Connection,
+    document: Any,  # noqa: ANN401
+    key: ColumnElement[str],
+    name: str,
+) -> ColumnElement[str]:
+    """Return the text at `key`, then `name` of a JSON document; NULL where there is none."""
+    if is_sqlite(bind):
+        return func.json_extract(document, '$."' + key + f'".{name}')
+    return func.jsonb_extract_path_text(document, key, name)
 
 
 def sqlite_time(seconds: float) -> str:

@@ -301,6 +301,28 @@ def log_in_in_another_tab(page, site, name):
     other.close()
 
 
+def test_a_flag_and_a_comment_are_kept_by_a_skip_at_once_by_keyboard(visit, site):
+    [sample, _] = drawn(site.engine, [("q", "upsetting"), ("q", "next")])
+    page = visit()
+    go(page, site, "/review/support/next")
+
+    press(page, "y", "c")
+    page.keyboard.type("names a street")
+    press(page, "Escape", "f", "s", "Tab")
+    page.keyboard.type("upsets me")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    page.locator(".answer", has_text="next").wait_for()
+
+    with site.engine.connect() as connection:
+        flagged = connection.execute(text("SELECT sample_id FROM review_flag")).scalars().all()
+        said = connection.execute(text("SELECT status, comment FROM review")).one()
+    assert flagged == [sample]
+    assert tuple(said) == ("skipped", "upsets me: names a street")
+    go(page, site, "/review")
+    assert not page.get_by_text("Drafts that you have left").is_visible()
+
+
 def test_hostile_texts_are_shown_and_do_nothing(visit, site):
     drawn(site.engine, [*HOSTILE.values(), (TURNS_1000, "the end")])
     page = visit(viewport=PHONE)

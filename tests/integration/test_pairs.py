@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
@@ -105,6 +106,22 @@ def test_live_pairs_are_the_same_request_to_both_arms_with_different_answers(
     pairs.prefer(name, "mara", opened.token or "", Choice("a"))
     assert pairs.claim("support", "mara") is None
     assert pairs.find_live("support") == 0
+
+
+def test_looking_for_live_pairs_keeps_few_texts_in_memory(engine: Engine) -> None:
+    long = "x" * 50_000
+    drawn(engine, [(f"{number // 2 % 99:03}{long}", f"{number} {long}") for number in range(200)])
+    pairs = Pairs(engine, ManualClock(NOON_S))
+
+    tracemalloc.start()
+    try:
+        found = [pairs.find_live("support") for _ in range(2)]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert found == [99, 0]
+    assert peak < 5e6  # all of them are 20 MB
 
 
 def test_a_live_pair_whose_text_is_gone_is_dropped_and_not_shown(engine: Engine) -> None:

@@ -20,6 +20,7 @@ from tests.factories import NOON_S
 from tests.support.review_world import LABELS, drawn, judged
 
 GOOD = Entered(LABELS, "fine", "", False, 12.0)
+NOTHING = Entered({})
 BAD = Entered(LABELS | {"answers_question": "unmet", "helpfulness": "none"})
 
 
@@ -44,6 +45,11 @@ class Bench:
     def review(self, who: str, entered: Entered = GOOD) -> str:
         name = self.claim(who)
         self.desk.submit(name, who, self.token(name, who), entered)
+        return name
+
+    def skip(self, who: str, entered: Entered = NOTHING) -> str:
+        name = self.claim(who)
+        self.desk.skip(name, who, self.token(name, who), "cannot tell", entered)
         return name
 
     def state(self, name: str) -> tuple:
@@ -102,8 +108,8 @@ def test_an_item_of_somebody_else_takes_no_draft_and_tells_nothing(bench: Bench)
         bench.desk.keep(name, "jon", GOOD, known=None)
     with pytest.raises(NotFound):
         bench.desk.submit(name, "jon", token, GOOD)
-    with pytest.raises(Conflict):
-        bench.desk.skip(name, "jon", token, "not mine", is_flagged=False)
+    with pytest.raises(NotFound):
+        bench.desk.skip(name, "jon", token, "not mine", GOOD)
     with pytest.raises(Conflict):
         bench.desk.hold(name, "jon")
     with pytest.raises(NotFound):
@@ -157,6 +163,29 @@ def test_a_draft_that_arrives_after_the_submission_leaves_nothing(bench: Bench) 
     assert bench.count("review_draft") == 0
 
 
+def test_a_skip_keeps_the_flag_and_the_comment_and_drops_the_rest(bench: Bench) -> None:
+    name = bench.skip("mara", Entered(LABELS, "it names my street", "better", True, 9.0))
+
+    [case] = Adjudications(bench.engine, bench.clock).cases("support")
+    assert (case.sample_id, case.why) == (name, "flag")
+    [given] = Adjudications(bench.engine, bench.clock).open(name).reviews
+    assert (given.status, given.comment) == ("skipped", "cannot tell: it names my street")
+    assert (dict(given.labels), given.corrected_response) == ({}, None)
+    assert bench.count("review_draft") == 0
+
+
+def test_a_draft_that_arrives_after_the_skip_leaves_nothing(bench: Bench) -> None:
+    name = bench.skip("mara")
+
+    with pytest.raises(Conflict, match="given this answer to others"):
+        bench.desk.autosave(name, "mara", GOOD, known=0)
+    with pytest.raises(Conflict, match="given this answer to others"):
+        bench.desk.skip(name, "mara", "sent twice", "cannot tell", GOOD)
+    assert bench.count("review_draft") == 0
+    bench.desk.claim_again(name, "mara")
+    assert bench.desk.autosave(name, "mara", GOOD, known=0) == 1
+
+
 def test_wrong_labels_are_refused_and_kept_as_a_draft(bench: Bench) -> None:
     name = bench.claim("mara")
     wrong = Entered(LABELS | {"helpfulness": "perhaps"}, "c")
@@ -186,6 +215,36 @@ def test_undo_takes_back_the_review_reopens_the_item_and_gives_back_what_was_sai
     with read_session(bench.engine) as session:
         [row] = reviewed_rows(session, "support", 10)
     assert row.reviews["mara"]["answers_question"] == "unmet"
+
+
+def test_undo_takes_back_the_review_before_a_skip_once(engine: Engine) -> None:
+    bench = Bench(engine, 3)
+    bench.review("mara")
+    bench.clock.advance(1.0)
+    name = bench.review("mara")
+    bench.clock.advance(1.0)
+    bench.skip("mara")
+    bench.clock.advance(1.0)
+
+    assert bench.desk.undo("mara").sample_id == name
+    assert bench.state(name) == ("open", None, False)
+    draft = bench.desk.open(name, "mara").draft
+    assert draft is not None
+    assert draft.seconds_active == GOOD.seconds_active
+    with pytest.raises(Conflict, match="to undo"):
+        bench.desk.undo("mara")
+
+
+def test_what_is_gold_no_more_takes_no_more_reviews_than_it_wants(bench: Bench) -> None:
+    name = bench.claim("mara")
+    bench.clock.advance(61.0)
+    bench.review("jon")
+    bench.queue.make_gold(name, LABELS, by="lead", rationale="clear")
+
+    assert bench.queue.retire_gold(name)
+    assert not bench.queue.retire_gold(name)
+    with pytest.raises(Conflict, match="all its reviews"):
+        bench.desk.claim_again(name, "mara")
 
 
 def test_an_undone_review_counts_nowhere(bench: Bench) -> None:
@@ -282,8 +341,7 @@ def test_what_three_have_skipped_and_what_is_flagged_waits_for_a_decision(engine
     bench = Bench(engine, 2)
     cases = Adjudications(engine, bench.clock)
     for who in ("mara", "jon", "ann"):
-        name = bench.claim(who)
-        bench.desk.skip(name, who, bench.token(name, who), "cannot tell", is_flagged=False)
+        name = bench.skip(who)
     flagged = bench.review("eve", GOOD._replace(is_flagged=True))
 
     assert [(case.why, case.sample_id) for case in cases.cases("support")] == [

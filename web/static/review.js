@@ -136,6 +136,14 @@
     clearTimeout(timer);
     setTimeout(() => { $("submit").disabled = true; }, 0);
   });
+  // A skip takes along what stands in the form, also what is not saved yet.
+  $("skip-form")?.addEventListener("formdata", (event) => {
+    for (const [name, value] of new FormData(form)) if (!event.formData.has(name)) event.formData.append(name, value);
+  });
+  $("skip-form")?.addEventListener("submit", () => {
+    isSent = true;
+    clearTimeout(timer);
+  });
   window.addEventListener("pageshow", (event) => {
     if (event.persisted) location.reload(); // a page out of the browser's cache has an old token
   });

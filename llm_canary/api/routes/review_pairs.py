@@ -8,13 +8,24 @@ import msgspec
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from llm_canary.api.deps import Operator, Reviewer, Services, actor_name, require_database
+from llm_canary.api.deps import (
+    Operator,
+    Reviewer,
+    Services,
+    actor_name,
+    require_database,
+    reviewer_name,
+)
 from llm_canary.api.openapi import answer
 from llm_canary.review.adjudication import Adjudications
 from llm_canary.review.pairs import Choice, OpenedPair, PairReport, Pairs
 
 router = APIRouter(prefix="/reviews", tags=["reviews"], dependencies=[Depends(require_database)])
 _Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+_Who = Annotated[
+    _Name | None,
+    Field(examples=["mara"], description="Who compares; a reviewer's key does as itself only."),
+]
 _Text = Annotated[str, StringConstraints(max_length=10_000)]
 _Label = str | int | float | bool
 
@@ -27,13 +38,13 @@ class ClaimPairRequest(_Body):
     """Who wants to compare two answers, by which rubric."""
 
     rubric: _Name = Field(examples=["support_answer"])
-    reviewer: _Name = Field(examples=["mara"])
+    reviewer: _Who = None
 
 
 class PreferRequest(_Body):
     """Which of the two answers is better; `a` is the one that was shown first."""
 
-    reviewer: _Name
+    reviewer: _Who = None
     token: _Name
     preferred: Literal["a", "b", "tie", "both_bad", "cannot_assess"]
     criteria: dict[str, Literal["a", "b", "tie"]] = Field(default_factory=dict)
@@ -97,21 +108,24 @@ ANSWERS: dict[str, Any] = {
 
 
 @router.post("/pairs/claim")
-def claim_pair(body: ClaimPairRequest, services: Services, _: Reviewer) -> Response:
+def claim_pair(body: ClaimPairRequest, services: Services, caller: Reviewer) -> Response:
     """Return the next pair for the reviewer; the one that they hold already, where they do."""
     pairs = Pairs(services.engine, services.clock)
-    name = pairs.claim(body.rubric, body.reviewer)
-    return answer(PairResult(None if name is None else _view(pairs.open(name, body.reviewer))))
+    who = reviewer_name(caller, body.reviewer)
+    name = pairs.claim(body.rubric, who)
+    return answer(PairResult(None if name is None else _view(pairs.open(name, who))))
 
 
 @router.post("/pairs/{pair_id}/prefer")
-def prefer(pair_id: str, body: PreferRequest, services: Services, _: Reviewer) -> Response:
+def prefer(pair_id: str, body: PreferRequest, services: Services, caller: Reviewer) -> Response:
     """Store which answer is better; 409 when the pair is another reviewer's by now.
 
     `cannot_assess` gives the pair to others.
     """
     choice = Choice(body.preferred, body.criteria, body.comment, body.seconds_active)
-    Pairs(services.engine, services.clock).prefer(pair_id, body.reviewer, body.token, choice)
+    who = reviewer_name(caller, body.reviewer)
+    rubric = Pairs(services.engine, services.clock).prefer(pair_id, who, body.token, choice)
+    services.audit.note(caller, "pair.prefer", pair_id, {"rubric": rubric, "reviewer": who})
     return answer(Preferred())
 
 

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import islice
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from llm_canary.api.deps import Operator, Reviewer, Services, require_database
+from llm_canary.api.deps import (
+    Operator,
+    Reviewer,
+    Services,
+    actor_name,
+    require_database,
+    reviewer_name,
+)
 from llm_canary.api.openapi import answer
 from llm_canary.clock import utc
 from llm_canary.review import views
@@ -18,6 +26,10 @@ from llm_canary.storage.engine import read_session
 
 router = APIRouter(prefix="/reviews", tags=["reviews"], dependencies=[Depends(require_database)])
 _Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+_Who = Annotated[
+    _Name | None,
+    Field(examples=["mara"], description="Who reviews; a reviewer's key reviews as itself only."),
+]
 _Text = Annotated[str, StringConstraints(max_length=100_000)]
 _Limit = Annotated[int, Query(ge=1, le=1_000)]
 _Labels = Annotated[
@@ -38,7 +50,7 @@ class ClaimRequest(_Body):
     """Who wants an answer to review, by which rubric."""
 
     rubric: _Name = Field(examples=["support_answer"])
-    reviewer: _Name = Field(examples=["mara"])
+    reviewer: _Who = None
 
 
 class HoldRequest(_Body):
@@ -50,7 +62,7 @@ class HoldRequest(_Body):
 class SubmitRequest(_Body):
     """What the reviewer says of the answer."""
 
-    reviewer: _Name
+    reviewer: _Who = None
     token: _Name
     labels: _Labels
     comment: _Text | None = None
@@ -63,7 +75,7 @@ class SubmitRequest(_Body):
 class SkipRequest(_Body):
     """Why the reviewer leaves the answer to others."""
 
-    reviewer: _Name
+    reviewer: _Who = None
     token: _Name
     reason: _Name
 
@@ -71,7 +83,7 @@ class SkipRequest(_Body):
 class GoldRequest(_Body):
     """The right labels of an answer that is to measure reviewers."""
 
-    by: _Name
+    by: _Name | None = None
     labels: _Labels
     rationale: _Text = ""
 
@@ -133,9 +145,9 @@ def list_review_queues(services: Services, _: Reviewer) -> Response:
 
 
 @router.post("/claim")
-def claim_review(body: ClaimRequest, services: Services, _: Reviewer) -> Response:
+def claim_review(body: ClaimRequest, services: Services, caller: Reviewer) -> Response:
     """Return the next answer for the reviewer; the one that they hold already, where they do."""
-    item = services.reviews.claim(body.rubric, body.reviewer)
+    item = services.reviews.claim(body.rubric, reviewer_name(caller, body.reviewer))
     return answer(ClaimResult(None if item is None else views.item_view(item)))
 
 
@@ -146,24 +158,35 @@ def hold_review(sample_id: str, body: HoldRequest, services: Services, _: Review
 
 
 @router.post("/{sample_id}/submit")
-def submit_review(sample_id: str, body: SubmitRequest, services: Services, _: Reviewer) -> Response:
+def submit_review(
+    sample_id: str, body: SubmitRequest, services: Services, caller: Reviewer
+) -> Response:
     """Store the review; 409 when the item has all its reviews without it."""
     given = Submission(body.labels, body.comment, body.corrected_response, body.seconds_active)
-    done = services.reviews.submit(sample_id, body.reviewer, body.token, given)
+    who = reviewer_name(caller, body.reviewer)
+    done = services.reviews.submit(sample_id, who, body.token, given)
+    detail = {"reviewer": who, "revision": done.revision}
+    services.audit.note(caller, "review.submit", sample_id, detail)
     return answer(SubmitResult(done.revision, done.state))
 
 
 @router.post("/{sample_id}/skip")
-def skip_review(sample_id: str, body: SkipRequest, services: Services, _: Reviewer) -> Response:
+def skip_review(
+    sample_id: str, body: SkipRequest, services: Services, caller: Reviewer
+) -> Response:
     """Give the item back to others."""
-    services.reviews.skip(sample_id, body.reviewer, body.token, body.reason)
+    who = reviewer_name(caller, body.reviewer)
+    services.reviews.skip(sample_id, who, body.token, body.reason)
+    services.audit.note(caller, "review.skip", sample_id, {"reviewer": who})
     return answer(Done())
 
 
 @router.post("/{sample_id}/gold")
-def make_gold(sample_id: str, body: GoldRequest, services: Services, _: Operator) -> Response:
+def make_gold(sample_id: str, body: GoldRequest, services: Services, caller: Operator) -> Response:
     """Let the answer measure reviewers, who are shown it like any other."""
-    services.reviews.make_gold(sample_id, body.labels, by=body.by, rationale=body.rationale)
+    by = actor_name(caller, body.by)
+    services.reviews.make_gold(sample_id, body.labels, by=by, rationale=body.rationale)
+    services.audit.note(caller, "review.gold", sample_id)
     return answer(Done())
 
 
@@ -171,9 +194,12 @@ def make_gold(sample_id: str, body: GoldRequest, services: Services, _: Operator
 def list_disagreements(
     rubric: str, services: Services, _: Operator, limit: _Limit = 100
 ) -> Response:
-    """Return what people, or people and the judge, see differently, the newest first."""
+    """Return what people, or people and the judge, see differently and nobody has decided.
+
+    The newest reviews come first.
+    """
     with read_session(services.engine) as session:
-        return answer(views.disagreements(session, rubric, limit))
+        return answer(list(islice(views.disagreements(session, rubric), limit)))
 
 
 @router.get("/agreement")

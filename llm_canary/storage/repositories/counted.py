@@ -7,7 +7,7 @@ nothing: it would carry the judge's opinion into what the judge is measured by.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
@@ -156,13 +156,7 @@ def add_final(session: Session, final: Final) -> None:
     session.flush()
 
 
-def decided(session: Session, sample_ids: Collection[str]) -> set[str]:
-    """Return those of the samples about which somebody has decided."""
-    query = select(col(Adjudication.sample_id)).where(col(Adjudication.sample_id).in_(sample_ids))
-    return set(session.execute(query).scalars())
-
-
-def to_adjudicate(session: Session, rubric_id: str, limit: int) -> list[tuple[str, int]]:
+def to_adjudicate(session: Session, rubric_id: str) -> list[tuple[str, int]]:
     """Return the samples that wait for a decision, the oldest first, and how often skipped."""
     skips = (
         select(func.count())
@@ -174,7 +168,6 @@ def to_adjudicate(session: Session, rubric_id: str, limit: int) -> list[tuple[st
         select(col(Sample.id), skips)
         .where(col(Sample.rubric_id) == rubric_id, col(Sample.review_state) == "adjudicate")
         .order_by(col(Sample.id))
-        .limit(limit)
     )
     return [(row[0], int(row[1])) for row in session.execute(query)]
 
@@ -194,14 +187,13 @@ def free_seats(session: Session, sample_id: str, reviewer: str) -> None:
     )
 
 
-def flagged(session: Session, rubric_id: str, limit: int) -> list[tuple[str, str]]:
+def flagged(session: Session, rubric_id: str) -> list[tuple[str, str]]:
     """Return sample and reviewer of flags that nobody has settled, the oldest first."""
     query = (
         select(col(ReviewFlag.sample_id), col(ReviewFlag.reviewer))
         .join(Sample, col(Sample.id) == col(ReviewFlag.sample_id))
         .where(col(Sample.rubric_id) == rubric_id, col(ReviewFlag.settled_at).is_(None))
         .order_by(col(ReviewFlag.at))
-        .limit(limit)
     )
     return [(row[0], row[1]) for row in session.execute(query)]
 

@@ -12,9 +12,10 @@ from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlmodel import Session, col
 
 from llm_canary.ids import uuid7
-from llm_canary.storage.models.grading import GoldItem, Judgement, Review, ReviewSeat, Sample
+from llm_canary.storage.models.grading import Judgement, Review, ReviewSeat, Sample
 from llm_canary.storage.models.reviewing import ReviewDraft, ReviewFlag, ReviewReveal
 from llm_canary.storage.repositories.review_seats import give_seat
+from llm_canary.storage.repositories.reviews import SKIPPED, gold_of
 
 
 class Seat(NamedTuple):
@@ -49,6 +50,7 @@ class Given(NamedTuple):
     labels: Mapping[str, Any]
     comment: str | None
     corrected_response: str | None
+    seconds_active: float | None
     is_gold: bool
 
 
@@ -78,7 +80,7 @@ def lease_again(
     is_own = seat_of(session, sample.id, reviewer) is not None
     query = select(func.count()).where(col(ReviewSeat.sample_id) == sample.id)
     is_full = int(session.execute(query).scalar_one()) >= sample.reviews_wanted
-    is_gold = session.get(GoldItem, sample.id) is not None
+    is_gold = gold_of(session, sample.id) is not None
     if is_full and not is_own and not is_gold:
         return False
     give_seat(session, sample, reviewer)
@@ -188,6 +190,19 @@ def revealed_at(session: Session, sample_id: str, reviewer: str) -> datetime | N
     return None if row is None else row.at
 
 
+def last_given(session: Session, reviewer: str) -> Given | None:
+    """Return the last revision that the reviewer has given, skips left out."""
+    query = (
+        select(Review, col(Sample.rubric_id))
+        .join(Sample, col(Sample.id) == col(Review.sample_id))
+        .where(col(Review.reviewer) == reviewer, col(Review.status) != SKIPPED)
+        .order_by(col(Review.at).desc(), col(Review.id).desc())
+        .limit(1)
+    )
+    row = session.execute(query).first()
+    return None if row is None else _given(row[0], row[1])
+
+
 def given_by(
     session: Session, reviewer: str, *, before: str | None = None, limit: int = 50
 ) -> list[Given]:
@@ -243,5 +258,6 @@ def _given(row: Review, rubric_id: str) -> Given:
         row.labels,
         row.comment,
         row.corrected_response,
+        row.seconds_active,
         row.is_gold,
     )

@@ -6,20 +6,23 @@ gets it: no seat twice, nobody twice on one pair.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
+from sqlalchemy.orm import Mapped
 from sqlmodel import Session, col
 
 from llm_canary.ids import uuid7
+from llm_canary.storage.dialect import text_size
 from llm_canary.storage.models.grading import Sample
 from llm_canary.storage.models.inferences import Inference
 from llm_canary.storage.models.reviewing import PairPreference, PairSeat, ReviewPair
 
+_TEXTS = 20  # in memory at once, each of up to 256 Ki characters
 OPEN, DONE, DROPPED = "open", "done", "dropped"
 LIVE = "live"
 TIE, BOTH_BAD, CANNOT_ASSESS = "tie", "both_bad", "cannot_assess"
@@ -88,8 +91,7 @@ class LiveAnswer(NamedTuple):
     rollout_id: str
     route: str | None
     arm: str
-    request: str
-    response: str
+    size: int  # of its request: different ones are of different requests
 
 
 def pair_counts(session: Session) -> dict[str, PairCounts]:
@@ -114,29 +116,60 @@ def add_pairs(session: Session, pairs: Iterable[NewPair], at: datetime) -> int:
 
 
 def live_answers(session: Session, rubric_id: str, limit: int) -> list[LiveAnswer]:
-    """Return the latest drawn answers of rollouts whose texts are kept."""
-    query = (
+    """Return those of the latest drawn answers of rollouts whose texts are kept."""
+    latest = (
         select(
+            col(Sample.id),
             col(Sample.inference_id),
             col(Sample.rubric_text_id),
             col(Sample.rollout_id),
-            col(Inference.route),
             col(Sample.arm),
-            col(Inference.request_text),
-            col(Inference.response_text),
         )
-        .join(Inference, col(Inference.id) == col(Sample.inference_id))
         .where(
             col(Sample.rubric_id) == rubric_id,
             col(Sample.rollout_id).is_not(None),
             col(Sample.arm).is_not(None),
-            col(Inference.request_text).is_not(None),
-            col(Inference.response_text).is_not(None),
         )
         .order_by(col(Sample.id).desc())
         .limit(limit)
+        .subquery()
+    )
+    query = (
+        select(
+            latest.c.inference_id,
+            latest.c.rubric_text_id,
+            latest.c.rollout_id,
+            col(Inference.route),
+            latest.c.arm,
+            text_size(session.get_bind(), col(Inference.request_text)),
+        )
+        .join(Inference, col(Inference.id) == latest.c.inference_id)
+        .where(col(Inference.request_text).is_not(None), col(Inference.response_text).is_not(None))
+        .order_by(latest.c.id.desc())
     )
     return [LiveAnswer(*row) for row in session.execute(query)]
+
+
+def request_texts(session: Session, inference_ids: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield id and request of the inferences, a few in memory at a time."""
+    return _texts(session, col(Inference.request_text), inference_ids)
+
+
+def response_texts(session: Session, inference_ids: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield id and response of the inferences, a few in memory at a time."""
+    return _texts(session, col(Inference.response_text), inference_ids)
+
+
+def known_keys(session: Session, rubric_id: str, keys: Sequence[str]) -> set[str]:
+    """Return those of the keys that pairs of the rubric have."""
+    found: set[str] = set()
+    for start in range(0, len(keys), 500):
+        query = select(col(ReviewPair.key)).where(
+            col(ReviewPair.rubric_id) == rubric_id,
+            col(ReviewPair.key).in_(keys[start : start + 500]),
+        )
+        found.update(session.execute(query).scalars())
+    return found
 
 
 def claim_pair(
@@ -296,6 +329,18 @@ def preferences(session: Session, rubric_id: str) -> Iterator[Preferred]:
     )
     for row in session.execute(query):
         yield Preferred(*row)
+
+
+def _texts(
+    session: Session, text: Mapped[str | None], inference_ids: Sequence[str]
+) -> Iterator[tuple[str, str]]:
+    for start in range(0, len(inference_ids), _TEXTS):
+        some = inference_ids[start : start + _TEXTS]
+        query = select(col(Inference.id), text).where(
+            col(Inference.id).in_(some), text.is_not(None)
+        )
+        for name, found in session.execute(query):
+            yield name, found or ""
 
 
 def _seats(session: Session, pair_id: str) -> set[int]:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, exists, func, select, tuple_
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
+from llm_canary.rubric.prompt import CANNOT_ASSESS
 from llm_canary.sampling import Stream
+from llm_canary.storage.dialect import json_members, json_text
 from llm_canary.storage.models.grading import CalibrationRun, Judgement, Review, Sample
 from llm_canary.storage.models.inferences import Inference
-from llm_canary.storage.repositories.counted import counted_reviews
+from llm_canary.storage.models.reviewing import Adjudication
+from llm_canary.storage.repositories.counted import SUBMITTED, counted_reviews
+
+_PAGE = 500  # answers that are read at once
 
 
 class Compared(NamedTuple):
@@ -109,27 +115,64 @@ class ReviewedRow(NamedTuple):
     reviews: Mapping[str, Mapping[str, Any]]
 
 
-def reviewed_rows(session: Session, rubric_id: str, limit: int) -> list[ReviewedRow]:
-    """Return the latest answers that people have reviewed, the newest first."""
+def reviewed_rows(
+    session: Session, rubric_id: str, limit: int | None = None, *, in_doubt: bool = False
+) -> Iterator[ReviewedRow]:
+    """Yield answers that people have reviewed, the newest first; None: all of them.
+
+    `in_doubt` leaves out what somebody has decided about, and what surely nobody sees differently.
+    They are read by pages, so that whoever takes a few pays for a few.
+    """
     query = (
-        select(col(Sample.id), col(Sample.arm), col(Judgement.grades))
+        select(col(Sample.id), col(Sample.arm), col(Judgement.grades), col(Sample.reviewed_at))
         .outerjoin(
             Judgement,
             (col(Judgement.sample_id) == col(Sample.id))
             & (col(Judgement.judge_id) == col(Sample.judge_id)),
         )
         .where(col(Sample.rubric_id) == rubric_id, col(Sample.reviewed_at).is_not(None))
-        .order_by(col(Sample.reviewed_at).desc())
-        .limit(limit)
+        .order_by(col(Sample.reviewed_at).desc(), col(Sample.id).desc())
     )
-    rows = session.execute(query).all()
-    given = counted_reviews(session, [row[0] for row in rows])
-    return [
-        ReviewedRow(
-            sample_id,
-            arm,
-            grades or {},
-            {who: review.labels for who, review in given.get(sample_id, {}).items()},
-        )
-        for sample_id, arm, grades in rows
-    ]
+    if in_doubt:
+        query = query.where(*_in_doubt(session))
+    page, left = query, limit
+    while left is None or left > 0:
+        size = _PAGE if left is None else min(left, _PAGE)
+        rows = session.execute(page.limit(size)).all()
+        given = counted_reviews(session, [row[0] for row in rows])
+        for sample_id, arm, grades, _ in rows:
+            said = {who: review.labels for who, review in given.get(sample_id, {}).items()}
+            yield ReviewedRow(sample_id, arm, grades or {}, said)
+        if len(rows) < size:
+            return
+        last = rows[-1]
+        before = tuple_(col(Sample.reviewed_at), col(Sample.id)) < tuple_(last[3], last[0])
+        page, left = query.where(before), None if left is None else left - size
+
+
+def _in_doubt(session: Session) -> tuple[ColumnElement[bool], ...]:
+    """Return what is true of every undecided answer that is seen differently, and of few others.
+
+    Which reviews count is not asked: whoever reads the rows does. A queue of a year has ten
+    thousands of answers about which all agree, and the database leaves them out ten times as fast.
+    """
+    bind, other = session.get_bind(), aliased(Review)
+    is_decided = exists().where(col(Adjudication.sample_id) == col(Sample.id))
+    said, label = col(Review.labels), json_members(bind, col(Review.labels)).c
+    of_sample = (col(Review.sample_id) == col(Sample.id), col(Review.status) == SUBMITTED)
+    people_differ = exists().where(
+        *of_sample,
+        col(other.sample_id) == col(Sample.id),
+        col(other.status) == SUBMITTED,
+        col(other.reviewer) > col(Review.reviewer),
+        col(other.labels) != said,
+    )
+    judge_differs = exists().where(
+        *of_sample,
+        label.value != CANNOT_ASSESS,
+        label.value != json_text(bind, col(Judgement.grades), label.key, "label"),
+    )
+    return (
+        ~is_decided.correlate(Sample),
+        people_differ.correlate(Sample) | judge_differs.correlate(Sample, Judgement),
+    )

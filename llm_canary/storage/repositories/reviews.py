@@ -105,19 +105,24 @@ def set_human(
 
 def close_unreadable(session: Session, sample_id: str, at: datetime) -> None:
     """Ask nobody any more about a sample whose text cannot be read."""
-    quiet = {"synchronize_session": False}
     session.execute(
         update(Sample)
         .where(col(Sample.id) == sample_id, col(Sample.review_state) == OPEN)
         .values(review_state=None)
-        .execution_options(**quiet)
+        .execution_options(synchronize_session=False)
     )
-    session.execute(
+    retire_gold(session, sample_id, at)
+
+
+def retire_gold(session: Session, sample_id: str, at: datetime) -> bool:
+    """Let the sample measure reviewers no more; False where it did not."""
+    statement = (
         update(GoldItem)
-        .where(col(GoldItem.sample_id) == sample_id)
+        .where(col(GoldItem.sample_id) == sample_id, col(GoldItem.retired_at).is_(None))
         .values(retired_at=at)
-        .execution_options(**quiet)
+        .execution_options(synchronize_session=False)
     )
+    return bool(session.execute(statement).rowcount)  # type: ignore[attr-defined]
 
 
 def gold_of(session: Session, sample_id: str) -> GoldItem | None:

@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from llm_canary.api.app import create_api
 from llm_canary.clock import ManualClock
+from llm_canary.review.people import People
 from llm_canary.review.queue import ReviewQueue
 from tests.factories import NOON_S
 from tests.support import schema
@@ -244,9 +245,78 @@ def test_a_stale_lease_keeps_what_was_entered(site):
 
     assert answer.status_code == 409
     assert "my words" in answer.text
+    assert "this review is not stored: claim the next one. Your draft is kept." in answer.text
     assert "Claim it again" in answer.text
     assert "my words" in site.get(path).text
     assert count(site) == 1
+
+
+def test_a_gold_item_that_is_unticked_measures_nobody_any_more(site):
+    [sample] = drawn(site.engine, [("q", "a")])
+    path, token = claimed(site)
+    site.post(f"{path}/submit", csrf=site.csrf(path), token=token, **FORM)
+    csrf, page = as_person(site, "lead"), f"/review/disagreements/{sample}"
+    site.post(page, csrf=csrf, reason="clear", gold="1", **FORM)
+    with site.engine.begin() as connection:  # mara was shown it as gold
+        connection.execute(text("UPDATE review SET is_gold = 1"))
+    people = People(site.engine, site.clock)
+    assert people.report(7)[0].gold == (3, 3)
+
+    answer = site.post(page, csrf=csrf, reason="no", **(FORM | {"label:answers_question": "unmet"}))
+
+    assert answer.status_code == 303
+    assert people.report(7)[0].gold == (0, 0)
+    assert not re.search(r'name="gold"[^>]* checked', site.get(page).text)
+    site.post(page, csrf=csrf, reason="again", **FORM)
+    with site.engine.connect() as connection:
+        acts = connection.execute(text("SELECT action FROM audit_entry ORDER BY id")).scalars()
+        assert [each for each in acts if "gold" in each] == ["review.gold", "review.gold_retired"]
+
+
+def test_a_review_that_was_undone_is_called_so_and_goes_on_where_it_was(site):
+    [sample] = drawn(site.engine, [("q", "a")])
+    path, token = claimed(site)
+    csrf = site.csrf(path)
+    site.post(f"{path}/submit", csrf=csrf, token=token, seconds="300", **FORM)
+    assert 'name="seconds" value="300.0"' in site.get(f"{path}/revise").text
+
+    site.post("/review/undo", csrf=csrf)
+
+    assert 'name="seconds" value="300.0"' in site.get(path).text
+    as_person(site, "lead")
+    said = re.findall(r"<strong>mara</strong> (\w+)", site.get(f"/samples/{sample}").text)
+    assert sorted(said) == ["reviewed", "undone"]
+
+
+def test_a_revision_that_is_refused_has_what_was_entered(site):
+    drawn(site.engine, [("q", "a")])
+    path, token = claimed(site)
+    csrf = site.csrf(path)
+    site.post(f"{path}/submit", csrf=csrf, token=token, **FORM)
+
+    answer = site.post(f"{path}/revise", csrf=csrf, comment="mine", **{"label:invents": "met"})
+
+    assert answer.status_code == 422
+    assert "What you entered is below." in answer.text
+    assert "draft" not in answer.text.partition('role="alert"')[2].partition("</section>")[0]
+
+
+@pytest.mark.parametrize("entered", ["page", "draft", "no script"])
+def test_a_flag_set_before_a_skip_is_kept(site, entered):
+    drawn(site.engine, [("q", "a")])
+    path, token = claimed(site)
+    csrf, form = site.csrf(path), {"flag": "1", "comment": "my street", "revision": "0"}
+    if entered == "draft":
+        assert site.post(f"{path}/draft", csrf=csrf, **form).status_code == 200
+    sent = {"page": form, "draft": {}, "no script": {"flag": "1"}}[entered]
+
+    answer = site.post(f"{path}/skip", csrf=csrf, token=token, reason="It upsets me", **sent)
+
+    assert answer.status_code == 303
+    assert (count(site, "review_flag"), count(site, "review_draft")) == (1, 0)
+    with site.engine.connect() as connection:
+        said = connection.execute(text("SELECT comment FROM review")).scalar_one()
+    assert said == ("It upsets me" if entered == "no script" else "It upsets me: my street")
 
 
 @pytest.mark.parametrize(
