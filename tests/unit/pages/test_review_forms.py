@@ -11,8 +11,9 @@ from sqlalchemy import text
 
 from llm_canary.api.app import create_api
 from llm_canary.clock import ManualClock
+from llm_canary.pages import review_decide
 from llm_canary.review.people import People
-from llm_canary.review.queue import ReviewQueue
+from llm_canary.review.queue import ReviewQueue, Submission
 from tests.factories import NOON_S
 from tests.support import schema
 from tests.support.control import ORIGIN, Web, api_services
@@ -299,6 +300,22 @@ def test_a_revision_that_is_refused_has_what_was_entered(site):
     assert answer.status_code == 422
     assert "What you entered is below." in answer.text
     assert "draft" not in answer.text.partition('role="alert"')[2].partition("</section>")[0]
+
+
+def test_the_list_says_how_many_wait_when_it_does_not_show_all(site, monkeypatch):
+    names = drawn(site.engine, [("q", f"a{n}") for n in range(3)])
+    queue = ReviewQueue(site.engine, site.clock)
+    other = LABELS | {"helpfulness": "none"}
+    for name in names:
+        queue.record([(name, "ann", Submission(LABELS)), (name, "jon", Submission(other))])
+    as_person(site, "lead")
+    assert "3 to decide." in site.get("/review/disagreements").text
+    monkeypatch.setattr(review_decide, "SHOWN", 2)
+
+    page = site.get("/review/disagreements").text
+
+    assert "3 to decide; these are the 2 most urgent." in page
+    assert page.count("People differ") == 2
 
 
 @pytest.mark.parametrize("entered", ["page", "draft", "no script"])
