@@ -32,6 +32,9 @@ ASKS: dict[str, Callable[[Session], object]] = {
     "waiting": waiting,
     "held": lambda session: held_by(session, "helpful", "mara", NOW),
     "claim-review": lambda session: claim_review(session, "helpful", "mara", NOW, lease_s=60),
+    "claim-late-review": lambda session: claim_review(
+        session, "helpful", "mara", NOW + timedelta(hours=3), lease_s=60
+    ),
     "label-moments": lambda session: label_moments(session, "j7", NOW),
     "replies": lambda session: replies_between(session, "r7", "helpful", utc(0.0), NOW),
     "compared": lambda session: compared(session, "reviews"),
@@ -55,7 +58,7 @@ def row(number: int) -> dict[str, Any]:
         "rate": 0.1,
         "inclusion": 0.1,
         "drawn_at": NOW,
-        "closes_at": NOW - timedelta(hours=2),
+        "closes_at": NOW - timedelta(hours=2 if is_old else -2),
         "state": "judged" if is_old else "waiting",
         "attempts": int(is_old),
         "ready_at": NOW - timedelta(hours=1),
