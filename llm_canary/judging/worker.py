@@ -42,6 +42,7 @@ from llm_canary.storage.repositories.samples import (
     Saved,
     claim,
     fail_poison,
+    lapse,
     release,
     renew,
     rubrics_with_work,
@@ -139,6 +140,7 @@ class JudgeWorker:
             return False
         with write_session(self._engine) as session:
             fail_poison(session, now)
+            lapse(session, now)
             batch = _reserved(session, kit, terms, now, line.size)
             claimed = [] if isinstance(batch, NoMoney) else self._claimed(session, text_id, batch)
         if isinstance(batch, NoMoney):
@@ -164,6 +166,7 @@ class JudgeWorker:
         line = self._line(text_id)
         with write_session(self._engine) as session:
             fail_poison(session, now)
+            lapse(session, now)
             found = claim(session, text_id, now, lease_s=self._lease_s, limit=line.size)
         self._save([failed_row(each, text_id, why) for each in found])
         return bool(found)

@@ -20,13 +20,20 @@ from llm_canary.storage.models.grading import ReviewSeat, Sample
 from llm_canary.storage.repositories.review_seats import claim_review, held_by
 from llm_canary.storage.repositories.reviewed import compared
 from llm_canary.storage.repositories.sample_facts import label_moments, replies_between
-from llm_canary.storage.repositories.samples import claim, fail_poison, rubrics_with_work, waiting
+from llm_canary.storage.repositories.samples import (
+    claim,
+    fail_poison,
+    lapse,
+    rubrics_with_work,
+    waiting,
+)
 
 NOW = utc(1_800_000_000.0)
 COUNT, OPEN = 20_000, 400
 ASKS: dict[str, Callable[[Session], object]] = {
     "rubrics-with-work": lambda session: rubrics_with_work(session, NOW),
     "fail-poison": lambda session: fail_poison(session, NOW),
+    "lapse": lambda session: lapse(session, NOW),
     "claim": lambda session: claim(session, "t19", NOW, lease_s=60, limit=8),
     "claim-again": lambda session: claim(session, "t19", NOW, lease_s=60, limit=8, new_first=False),
     "waiting": waiting,
