@@ -106,6 +106,7 @@ class JudgeWorker:
         self._lines: dict[str, Line] = {}
         self._last = ""  # the rubric whose turn it was
         self._waits_under = WorkerTerms()
+        self._unpriced: set[str] = set()  # judge versions of which that was said
         self._runner: asyncio.Runner | None = None
 
     def step(self) -> bool:
@@ -278,6 +279,13 @@ class JudgeWorker:
         cap = batch.cap
         if not (cap.calls or batch.reserved):
             return
+        if batch.reserved and cap.calls_of_unknown_cost and batch.kit.version not in self._unpriced:
+            self._unpriced.add(batch.kit.version)
+            _log.warning(
+                "judging: the judge of %s has no known price, so max_cost_usd_per_day does not "
+                "count its calls and cannot stop them",
+                batch.kit.rubric.rubric.id,
+            )
         with write_session(self._engine) as session:
             settle(
                 session,
