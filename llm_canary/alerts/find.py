@@ -87,6 +87,7 @@ def _stored(session: Session, config: LoadedConfig, now_s: float) -> list[Alert]
     found += judge_alerts(session, config.rubrics, now_s, said=doubted)
     found += _old_reviews(session, config, now_s)
     found += _spent(session, config, now_s)
+    found += _unpriced(session, config, now_s)
     since = utc(now_s) - HAPPENED_FOR
     ended = past(session, PastFilter(ended_since=since), limit=_MOST_ENDED)
     found += [_ended(each) for each in ended if each.row.outcome in ("rolled_back", "promoted")]
@@ -195,6 +196,31 @@ def _spent(session: Session, config: LoadedConfig, now_s: float) -> list[Alert]:
             text=f"${latest[0].spent_nanousd / _NANO:,.2f} of ${limit_usd:,.2f}; drawn answers "
             "wait until midnight UTC, and gates of rubrics with them.",
             do="Raise `judging: {max_cost_usd_per_day: ...}`, or draw fewer answers.",
+            since_s=today.replace(hour=0, minute=0, second=0, microsecond=0).timestamp(),
+            link="/settings#judging",
+        )
+    ]
+
+
+def _unpriced(session: Session, config: LoadedConfig, now_s: float) -> list[Alert]:
+    limit_usd, today = config.file.judging.max_cost_usd_per_day, utc(now_s)
+    latest = days(session, 1)
+    if limit_usd is None or not latest or latest[0].day != day_of(today):
+        return []
+    if not latest[0].unknown_cost:
+        return []
+    return [
+        Alert(
+            id=f"unpriced:{latest[0].day}",
+            kind="judge_unpriced",
+            severity=Severity.WARNING,
+            needs_person=True,
+            title="The limit on what judges cost does not hold",
+            text=f"{latest[0].unknown_cost:,} of {latest[0].calls:,} calls of judges today have no "
+            f"known price. `max_cost_usd_per_day` (${limit_usd:,.2f}) does not count them, and "
+            "cannot stop them.",
+            do="Name a judge that the price list knows, or draw fewer: `judging: "
+            "{samples_per_day: ...}`.",
             since_s=today.replace(hour=0, minute=0, second=0, microsecond=0).timestamp(),
             link="/settings#judging",
         )

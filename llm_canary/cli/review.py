@@ -33,8 +33,9 @@ def import_(*, file: Path, rubric: str, as_json: bool) -> None:
     """Store the labels of FILE (JSONL, CSV or Parquet) under this text of the rubric.
 
     Rows whose id begins with `sample:`, as `export --open` writes them, are reviews of live
-    answers. A person's label about an answer replaces their earlier one. A file with a wrong row is
-    refused as a whole, so that it can be corrected and given again.
+    answers. A person's label about an answer replaces their earlier one. Rows without any label are
+    left out and counted. A file with a wrong row is refused as a whole, so that it can be corrected
+    and given again.
     """
     from llm_canary.cli.grading_database import store_labels, store_reviews  # noqa: PLC0415
     from llm_canary.judging.labels import label_set, read_labels  # noqa: PLC0415
@@ -48,14 +49,20 @@ def import_(*, file: Path, rubric: str, as_json: bool) -> None:
     other = [each for each in labels.items if not each.sample.id.startswith(LIVE)]
     reviews = store_reviews(live, len(LIVE))
     count = store_labels(label_set(other), loaded) if other else 0
-    facts = {"items": len(labels.items), "labels": count, "reviews": reviews}
+    facts = {
+        "items": len(labels.items),
+        "labels": count,
+        "reviews": reviews,
+        "rows_without_labels": labels.blank,
+    }
     if as_json:
         print_json(facts)
     else:
         what = " and ".join(
             [*([f"{count} labels"] if other else []), *([f"{reviews} reviews"] if live else [])]
         )
-        print_lines([f"stored {what} of {len(labels.items)} answers"])
+        blank = f"; {labels.blank} rows had no labels" if labels.blank else ""
+        print_lines([f"stored {what} of {len(labels.items)} answers{blank}"])
 
 
 @review.command()

@@ -296,7 +296,10 @@ class JudgingEntry(Entry):
         default=None, description="a segment that is noted with each sample, for reports"
     )
     max_cost_usd_per_day: float | None = Field(
-        default=None, gt=0, description="judges are asked no more on a day (UTC) that has cost this"
+        default=None,
+        gt=0,
+        description="judges are asked no more on a day (UTC) that has cost this; calls "
+        "without a known price are not counted, which the log and an alert say",
     )
     concurrency: int = Field(
         default=8, ge=1, le=256, description="judge calls under way at once, of one process"

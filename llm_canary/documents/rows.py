@@ -1,4 +1,8 @@
-"""Rows of JSONL, CSV and Parquet files, each with its place, in and out."""
+"""Rows of JSONL, CSV and Parquet files, each with its place, in and out.
+
+No text in a CSV is a formula for a spreadsheet: an apostrophe stands before it, and reading takes
+it off again.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from llm_canary.documents.cells import guarded, unguarded
 from llm_canary.errors import ConfigError
 
 MAX_ROW_BYTES = 16 * 1024 * 1024
@@ -77,10 +82,11 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
         if suffix == ".csv":
             listed = list(rows)
             names = list(dict.fromkeys(name for row in listed for name in row))
-            writer = csv.DictWriter(file, names, lineterminator="\n")
+            # A text with either sign is quoted only where both end a line.
+            writer = csv.DictWriter(file, names, lineterminator="\r\n")
             writer.writeheader()
             for row in listed:
-                writer.writerow({name: _cell(value) for name, value in row.items()})
+                writer.writerow({name: _csv_cell(value) for name, value in row.items()})
             return len(listed)
         for count, row in enumerate(rows, 1):  # noqa: B007 - the count is what is returned
             file.write(orjson.dumps(row).decode() + "\n")
@@ -120,7 +126,8 @@ def _csv(path: Path, problems: RowProblems) -> Iterator[Row]:
                         begins, f"the row has not the {len(reader.fieldnames or ())} fields"
                     )
                     continue
-                yield Row(begins, {name: value for name, value in row.items() if value != ""})
+                cells = {name: unguarded(value) for name, value in row.items() if value != ""}
+                yield Row(begins, cells)
         except csv.Error as error:
             problems.add(line + 1, f"the row is no CSV ({error})")
         except UnicodeDecodeError:
@@ -153,6 +160,11 @@ def _write_parquet(path: Path, rows: list[dict[str, Any]]) -> int:
     flat = [{name: _cell(row.get(name)) for name in names} for row in rows]
     parquet.write_table(pa.Table.from_pylist(flat), path)
     return len(rows)
+
+
+def _csv_cell(value: object) -> object:
+    cell = _cell(value)
+    return guarded(cell) if isinstance(cell, str) else cell
 
 
 def _cell(value: object) -> object:

@@ -68,6 +68,7 @@ class LabelSet(NamedTuple):
     items: tuple[Labelled, ...]
     hash: str
     newest_s: float | None  # when the newest was given, seconds since 1970
+    blank: int = 0  # rows of the file that nobody has labelled
 
     @property
     def is_pairwise(self) -> bool:
@@ -76,10 +77,17 @@ class LabelSet(NamedTuple):
 
 
 def read_labels(path: Path, rubric: LoadedRubric) -> LabelSet:
-    """Return the labels of a file; raise ConfigError that names each row that is wrong."""
+    """Return the labels of a file; raise ConfigError that names each row that is wrong.
+
+    A row without any label is left out and counted: of a sheet to fill in, some stay empty.
+    """
     problems = RowProblems(path)
     items: list[Labelled] = []
+    blank = 0
     for row in read_rows(path, problems):
+        if _is_blank(row.values):
+            blank += 1
+            continue
         try:
             items.append(_item(row, rubric))
         except DataError as error:
@@ -89,7 +97,7 @@ def read_labels(path: Path, rubric: LoadedRubric) -> LabelSet:
         raise ConfigError(f"{path.name} holds no labels")
     if len({item.responses is None for item in items}) > 1:
         raise ConfigError(f"{path.name} mixes single answers and pairs; make two files of it")
-    return label_set(items)
+    return label_set(items)._replace(blank=blank)
 
 
 def label_set(items: Iterable[Labelled]) -> LabelSet:
@@ -201,6 +209,15 @@ def _item(row: Row, rubric: LoadedRubric) -> Labelled:
             "the row has no human labels: expected `human:` or `rater`, `criterion`, `label`"
         )
     return Labelled(sample, labels)
+
+
+def _is_blank(values: Mapping[str, Any]) -> bool:
+    if values.keys() & {"responses", "chars", _GOLD} or values.get("label") is not None:
+        return False
+    human = values.get("human") or []
+    return isinstance(human, list) and not any(
+        not isinstance(each, dict) or each.get("labels") != {} for each in human
+    )
 
 
 def _pointwise(values: Mapping[str, Any]) -> Iterator[HumanLabel]:

@@ -42,6 +42,7 @@ from llm_canary.storage.repositories.samples import (
     Saved,
     claim,
     fail_poison,
+    lapse,
     release,
     renew,
     rubrics_with_work,
@@ -105,6 +106,7 @@ class JudgeWorker:
         self._lines: dict[str, Line] = {}
         self._last = ""  # the rubric whose turn it was
         self._waits_under = WorkerTerms()
+        self._unpriced: set[str] = set()  # judge versions of which that was said
         self._runner: asyncio.Runner | None = None
 
     def step(self) -> bool:
@@ -139,6 +141,7 @@ class JudgeWorker:
             return False
         with write_session(self._engine) as session:
             fail_poison(session, now)
+            lapse(session, now)
             batch = _reserved(session, kit, terms, now, line.size)
             claimed = [] if isinstance(batch, NoMoney) else self._claimed(session, text_id, batch)
         if isinstance(batch, NoMoney):
@@ -164,6 +167,7 @@ class JudgeWorker:
         line = self._line(text_id)
         with write_session(self._engine) as session:
             fail_poison(session, now)
+            lapse(session, now)
             found = claim(session, text_id, now, lease_s=self._lease_s, limit=line.size)
         self._save([failed_row(each, text_id, why) for each in found])
         return bool(found)
@@ -275,6 +279,13 @@ class JudgeWorker:
         cap = batch.cap
         if not (cap.calls or batch.reserved):
             return
+        if batch.reserved and cap.calls_of_unknown_cost and batch.kit.version not in self._unpriced:
+            self._unpriced.add(batch.kit.version)
+            _log.warning(
+                "judging: the judge of %s has no known price, so max_cost_usd_per_day does not "
+                "count its calls and cannot stop them",
+                batch.kit.rubric.rubric.id,
+            )
         with write_session(self._engine) as session:
             settle(
                 session,

@@ -64,6 +64,7 @@ class SampleCounts(msgspec.Struct, kw_only=True):
     """How the answers of one rubric were drawn, by the probability stream; pairs as ever."""
 
     pace: Pace = msgspec.field(default_factory=Pace)
+    odd: Pace = msgspec.field(default_factory=Pace)  # of what the targeted stream may draw
     eligible: list[int] = msgspec.field(default_factory=lambda: [0, 0])  # completed, scored
     without_text: list[int] = msgspec.field(default_factory=lambda: [0, 0])
     drawn: list[int] = msgspec.field(default_factory=lambda: [0, 0])

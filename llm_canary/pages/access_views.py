@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from llm_canary.clock import utc
+from llm_canary.documents.cells import guarded
 from llm_canary.pages.quantity import ABSENT, ago_text, moment_text
 from llm_canary.routing.limits import Limits
 from llm_canary.routing.table import KeyRef
@@ -24,7 +25,6 @@ _KEY_STATES = {
     "revoked": ("Revoked", "bad"),
 }
 _CSV_COLUMNS = ("id", "at", "actor", "role", "via", "action", "target", "detail")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -217,5 +217,4 @@ def _plain(value: Any) -> str:  # noqa: ANN401 - JSON
 
 
 def _cell(text: str) -> str:
-    shown = visible(text)
-    return f"'{shown}" if text.startswith(_FORMULA) else shown
+    return guarded(visible(text))

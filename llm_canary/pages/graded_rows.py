@@ -102,7 +102,7 @@ def _funnel(grading: GradingView) -> tuple[Funnel, ...]:
         "waiting": grading.waiting,
         "judged": grading.judged,
         "failed": grading.failed,
-        "shed": grading.shed,
+        "not judged: too many waited, or it was too late": grading.shed,
         "Labelled by people in time": grading.labelled,
         "Drawn as worth a look; decide nothing": grading.targeted,
     }

@@ -13,6 +13,7 @@ from fastapi.responses import Response
 
 from llm_canary.auth import Permission
 from llm_canary.clock import utc
+from llm_canary.documents.cells import guarded
 from llm_canary.pages.filters import (
     FilterForm,
     Pager,
@@ -69,7 +70,6 @@ _COLUMNS = (
     "created_at", "started_at", "ended_at", "duration_s", "decided_by", "failed_metrics",
     "reasons", "decision_id",
 )  # fmt: skip
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
 
 @dataclass(frozen=True)
@@ -304,6 +304,4 @@ def _iso(at: datetime | None) -> str | None:
 
 
 def _cell(value: object) -> object:
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return f"'{value}"
-    return value
+    return guarded(value) if isinstance(value, str) else value

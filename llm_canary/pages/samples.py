@@ -54,6 +54,7 @@ _STATES = {
     SampleState.JUDGED: "judged",
     SampleState.FAILED: "the judge failed",
     SampleState.SHED: "not judged, too many waited",
+    SampleState.LAPSED: "not judged in time",
 }
 _VERDICT_CHOICES = ((PASS, "Passed"), (FAIL, "Failed"), (NONE, "No verdict"))
 

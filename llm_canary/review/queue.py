@@ -165,12 +165,11 @@ class ReviewQueue:
         return len(given)
 
     def open_items(self, rubric_id: str, limit: int) -> list[tuple[str, Sample]]:
-        """Return samples that want reviews, the oldest first, with what is to be graded."""
+        """Return samples that want reviews, what counts first, with what is to be graded."""
+        now = self._now()
         with read_session(self._engine) as session:
-            found = [
-                (each.id, material(session, each.inference_id))
-                for each in queue.open_samples(session, rubric_id, limit)
-            ]
+            samples = queue.open_samples(session, rubric_id, limit, now, lease_s=self._lease_s)
+            found = [(each.id, material(session, each.inference_id)) for each in samples]
         return [(name, sample) for name, sample in found if sample is not None]
 
     def corrections(self, rubric_id: str) -> list[tuple[Sample, str]]:

@@ -16,7 +16,7 @@ from llm_canary.metrics.graded import rubric_metric
 from llm_canary.metrics.spec import ResponseFacts
 from llm_canary.metrics.state import MetricState, Rollup, SampleCounts
 from llm_canary.routing.table import Role
-from llm_canary.sampling import Drawn, Stream, draw, place, rates
+from llm_canary.sampling import EVEN, Drawn, Pace, Stream, draw, place, rates
 from llm_canary.stats.histogram import LogHistogram
 from llm_canary.storage.repositories.rollouts import RolloutRecord
 from llm_canary.storage.repositories.samples import NewSample
@@ -25,6 +25,7 @@ from llm_canary.storage.repositories.scoring import Task
 _DAY_S = 86_400.0
 _OUTLIER = 0.99  # of the control's values
 _MIN_FOR_OUTLIERS = 200
+_FOR_TARGETED = 0.2  # of the money, which the probability stream leaves to the other
 _OUTLYING = {
     "latency_p95": "latency_ms",
     "cost_per_request": "cost_nanousd",
@@ -34,11 +35,22 @@ _OUTLYING = {
 _TELLING = {"thumbs": 0.0, "task_completed": 0.0, "escalated": 1.0}
 
 
+def judged_rubrics(record: RolloutRecord) -> int:
+    """Return by how many rubrics judges grade the rollout's answers."""
+    graded = graded_by(record.spec.plan).values()
+    return sum(each.needs_judge and each.judge is not None for each in graded)
+
+
 class Drawing:
     """What one batch draws; `samples` and `tasks` are stored with the batch's sums."""
 
     def __init__(
-        self, record: RolloutRecord, rollup: Rollup, *, judgement_nanousd: float | None = None
+        self,
+        record: RolloutRecord,
+        rollup: Rollup,
+        *,
+        judgement_nanousd: float | None = None,
+        sharing: int = 1,
     ) -> None:
         self._record = record
         self._rollup = rollup
@@ -49,6 +61,7 @@ class Drawing:
             if terms.judge is not None or not terms.needs_judge
         }
         self._judgement_nanousd = judgement_nanousd  # mean of what one has cost lately
+        self._sharing = sharing  # rubrics that are judged, over all rollouts that draw
         self._outlying: dict[str, float | None] = {}
         self.room = min((each.max_waiting for each in self._graded.values()), default=0)
         self.samples: list[NewSample] = []
@@ -72,7 +85,7 @@ class Drawing:
             if not row.has_text:
                 counts.without_text[canary] += 1
                 continue
-            seeks = terms.targeted_rate if self._is_odd(facts) else 0.0
+            seeks = self._seeks(terms, counts.odd, at_s) if self._is_odd(facts) else 0.0
             rate = chances[rubric] = rates(chance, row.share)[canary]
             found = draw(row.id, self._salt(rubric), rate, targeted_rate=seeks)
             if found is None:
@@ -97,9 +110,9 @@ class Drawing:
         for rubric, terms in self._graded.items():
             if rubric not in chances:
                 continue  # it was not eligible for this rubric
-            found = draw(
-                row.id, self._salt(rubric), chances[rubric], targeted_rate=terms.targeted_rate
-            )
+            odd = self._rollup.totals.sampling.setdefault(rubric, SampleCounts()).odd
+            seeks = self._seeks(terms, odd, task.due_s)
+            found = draw(row.id, self._salt(rubric), chances[rubric], targeted_rate=seeks)
             if found is not None and found.stream is Stream.TARGETED:
                 self._add(row, rubric, terms, found)
 
@@ -142,11 +155,28 @@ class Drawing:
 
     def _wanted(self, terms: Grading) -> float:
         """Return the samples of each arm a day: as wished, or as the day's money pays for."""
+        paid = self._paid(terms)
+        if paid is None:
+            return terms.samples_per_day
+        part = 1.0 - _FOR_TARGETED if terms.targeted_rate else 1.0
+        return min(terms.samples_per_day, part * paid / 2.0)
+
+    def _seeks(self, terms: Grading, odd: Pace, at_s: float) -> float:
+        """Return the chance of an answer that is worth a look, within the money that is left."""
+        paid = self._paid(terms)
+        if paid is None:
+            return terms.targeted_rate
+        left_per_s = (paid - 2.0 * self._wanted(terms)) / _DAY_S
+        chance = odd.chance(left_per_s / 2.0, EVEN, at_s)
+        odd.note(at_s)
+        return min(terms.targeted_rate, chance)
+
+    def _paid(self, terms: Grading) -> float | None:
+        """Return how many judgements by the rubric its part of the day's money pays for."""
         limit, cost = terms.max_nanousd_per_day, self._judgement_nanousd
         if limit is None or not cost or not terms.needs_judge:
-            return terms.samples_per_day
-        judged = sum(each.needs_judge for each in self._graded.values())
-        return min(terms.samples_per_day, limit / (2.0 * judged * cost))
+            return None
+        return limit / (max(self._sharing, judged_rubrics(self._record)) * cost)
 
     def _salt(self, rubric: str) -> str:
         return f"{self._record.salt}/{rubric}"

@@ -31,7 +31,7 @@ from llm_canary.metrics.builtin import has_failed
 from llm_canary.metrics.graded import rubric_metric
 from llm_canary.metrics.spec import MetricSpec, ResponseFacts
 from llm_canary.metrics.state import Rollup, SampleCounts, UnitState
-from llm_canary.rollout.drawing import Drawing
+from llm_canary.rollout.drawing import Drawing, judged_rubrics
 from llm_canary.rollout.forget import is_closed
 from llm_canary.rollout.graded import RubricScores
 from llm_canary.rollout.late import count_late
@@ -65,12 +65,13 @@ def score_due(engine: Engine, clock: Clock, limit: int = 1_000) -> int:
         for task in tasks:
             by_rollout[task.rollout_id].append(task)
         rollouts = RolloutRepository(session)
+        sharing = sum(map(judged_rubrics, rollouts.active())) if tasks else 0
         for rollout_id, own in by_rollout.items():
             record = rollouts.by_id(rollout_id)
             is_open = record is not None and not is_closed(record, now_s)
             if record is not None and record.started_at_s is not None and is_open:
                 settings = settings_of(record, rollouts.transitions(rollout_id))
-                _Batch(repository, record, settings, now_s).run(own, rows)
+                _Batch(repository, record, settings, now_s, sharing).run(own, rows)
             else:
                 repository.finish(own)  # of a rollout that is not here, or over for long
     return len(tasks)
@@ -139,7 +140,9 @@ class _Batch:
         record: RolloutRecord,
         settings: Settings,
         now_s: float,
+        sharing: int,
     ) -> None:
+        self._sharing = sharing
         self._repository = repository
         self._record = record
         self._settings = settings
@@ -163,7 +166,12 @@ class _Batch:
         units = self._repository.units(self._record.id, hashes)
         outcomes = self._outcomes(tasks, rows)
         session = self._repository.session
-        drawing = Drawing(self._record, rollup, judgement_nanousd=mean_nanousd(session))
+        drawing = Drawing(
+            self._record,
+            rollup,
+            judgement_nanousd=mean_nanousd(session),
+            sharing=self._sharing,
+        )
         outcomes |= self._grades(tasks, rows, rollup)
         for task in tasks:
             if task in self._postponed:

@@ -178,6 +178,17 @@ def test_spent_money_is_told_on_its_day_only(world):
     assert alerts(world) == {}
 
 
+def test_judges_without_a_price_are_told_where_a_limit_is_set(world):
+    with write_session(world.engine) as session:
+        settle(
+            session, day_of(utc(world.clock.now_s())), reserved_nanousd=0, spent_nanousd=0,
+            dearest_nanousd=0, judged=900, calls=900, unknown_cost=850,
+        )  # fmt: skip
+
+    assert alerts(world).keys() == {"judge_unpriced"}
+    assert "850 of 900 calls" in alerts(world)["judge_unpriced"].text
+
+
 def test_a_database_in_trouble_is_told_and_what_the_process_knows_too(world):
     def refuse():
         raise NotReady("the schema is older than this version")

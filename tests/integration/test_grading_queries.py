@@ -20,18 +20,28 @@ from llm_canary.storage.models.grading import ReviewSeat, Sample
 from llm_canary.storage.repositories.review_seats import claim_review, held_by
 from llm_canary.storage.repositories.reviewed import compared
 from llm_canary.storage.repositories.sample_facts import label_moments, replies_between
-from llm_canary.storage.repositories.samples import claim, fail_poison, rubrics_with_work, waiting
+from llm_canary.storage.repositories.samples import (
+    claim,
+    fail_poison,
+    lapse,
+    rubrics_with_work,
+    waiting,
+)
 
 NOW = utc(1_800_000_000.0)
 COUNT, OPEN = 20_000, 400
 ASKS: dict[str, Callable[[Session], object]] = {
     "rubrics-with-work": lambda session: rubrics_with_work(session, NOW),
     "fail-poison": lambda session: fail_poison(session, NOW),
+    "lapse": lambda session: lapse(session, NOW),
     "claim": lambda session: claim(session, "t19", NOW, lease_s=60, limit=8),
     "claim-again": lambda session: claim(session, "t19", NOW, lease_s=60, limit=8, new_first=False),
     "waiting": waiting,
     "held": lambda session: held_by(session, "helpful", "mara", NOW),
     "claim-review": lambda session: claim_review(session, "helpful", "mara", NOW, lease_s=60),
+    "claim-late-review": lambda session: claim_review(
+        session, "helpful", "mara", NOW + timedelta(hours=3), lease_s=60
+    ),
     "label-moments": lambda session: label_moments(session, "j7", NOW),
     "replies": lambda session: replies_between(session, "r7", "helpful", utc(0.0), NOW),
     "compared": lambda session: compared(session, "reviews"),
@@ -55,7 +65,7 @@ def row(number: int) -> dict[str, Any]:
         "rate": 0.1,
         "inclusion": 0.1,
         "drawn_at": NOW,
-        "closes_at": NOW - timedelta(hours=2),
+        "closes_at": NOW - timedelta(hours=2 if is_old else -2),
         "state": "judged" if is_old else "waiting",
         "attempts": int(is_old),
         "ready_at": NOW - timedelta(hours=1),

@@ -78,7 +78,9 @@ class OddJudge:
         return Judgement(sample.id, "odd", status, grades, spent=spent)
 
 
-def fill(engine: Engine, count: int, *, by_programs: bool = False) -> list[str]:
+def fill(
+    engine: Engine, count: int, *, by_programs: bool = False, window: timedelta = timedelta(days=1)
+) -> list[str]:
     """Store answers and draw all of them, for a judge or for programs."""
     kept = PROGRAMS if by_programs else TEXT
     rubric_id = "short" if by_programs else "helpful"
@@ -101,7 +103,7 @@ def fill(engine: Engine, count: int, *, by_programs: bool = False) -> list[str]:
             [
                 NewSample(
                     each.id, rubric_id, kept.id, "r", "canary", "all", "probability", 1.0, 1.0,
-                    now + timedelta(days=1),
+                    now + window,
                 )
                 for each in events
             ],
@@ -247,12 +249,12 @@ def test_one_answer_that_the_judge_always_fails_on_does_not_stop_the_others(engi
         worker.step()
         clock.advance(400.0)
     meanwhile = counts(engine)
-    clock.advance(8 * 86_400.0)
+    clock.advance(86_400.0)
     worker.step()
     worker.close()
 
     assert meanwhile == ArmSamples(waiting=1, judged=29, graded=29)
-    assert counts(engine) == ArmSamples(judged=29, failed=1, graded=29)
+    assert counts(engine) == ArmSamples(judged=29, shed=1, graded=29)
     assert judge.asked[names[3]] <= 9
 
 
@@ -260,7 +262,7 @@ def test_one_answer_that_fails_alone_is_asked_ever_more_rarely_and_judged_by_oth
     engine: Engine,
 ) -> None:
     """While nothing else is graded the judge may be down; once others are, the answer is at fault."""
-    names = fill(engine, 2)
+    names = fill(engine, 2, window=timedelta(days=2))
     clock, judge = ManualClock(CLOCK_S), OddJudge()
     sound = judge.grade
 
@@ -277,7 +279,7 @@ def test_one_answer_that_fails_alone_is_asked_ever_more_rarely_and_judged_by_oth
         clock.advance(300.0)
     alone = judge.asked[names[0]], counts(engine)
     for _ in range(3):
-        fill(engine, 1)
+        fill(engine, 1, window=timedelta(days=2))
         for _ in range(24):
             worker.step()
             clock.advance(300.0)
@@ -308,7 +310,7 @@ def test_an_answer_that_kills_its_workers_is_given_up(engine: Engine) -> None:
 
 
 def test_the_days_money_is_held_and_the_rest_waits_for_tomorrow(engine: Engine) -> None:
-    fill(engine, 100)
+    fill(engine, 100, window=timedelta(days=3))
     clock, judge = ManualClock(CLOCK_S), OddJudge(cost_nanousd=1_000)
     workers = [worker_of(engine, judge, clock, limit_nanousd=40_000) for _ in range(2)]
     for _ in range(200):

@@ -164,3 +164,15 @@ def test_a_lease_that_could_not_be_renewed_once_is_renewed_the_next_time(
     assert "could not be renewed" in caplog.text
     with engine.connect() as connection:
         assert connection.execute(text("SELECT state FROM sample")).scalar_one() == "judged"
+
+
+def test_a_limit_that_a_judge_without_a_price_passes_is_said_once_by_each_worker(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(engine, 20)
+    worker = worker_of(engine, OddJudge(cost_nanousd=None), ManualClock(CLOCK_S), limit_nanousd=1)
+    with caplog.at_level(logging.WARNING):
+        drain(worker)
+    worker.close()
+
+    assert caplog.text.count("the judge of helpful has no known price") == 1

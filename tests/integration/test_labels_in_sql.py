@@ -118,7 +118,11 @@ def test_labels_go_in_and_out_and_calibrate(
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [('{"id": "1"}\n', "labels.jsonl:1: the row has no human labels"), ("", "holds no labels")],
+    [
+        ('{"id": "1", "label": 1}\n', "labels.jsonl:1: the row has no human labels"),
+        ('{"id": "1"}\n', "holds no labels"),
+        ("", "holds no labels"),
+    ],
 )
 def test_a_wrong_file_is_refused_as_a_whole(
     engine: Engine, database_url: str, tmp_path: Path, text: str, words: str

@@ -16,10 +16,12 @@ from llm_canary.storage.repositories.samples import (
     add_samples,
     claim,
     fail_poison,
+    lapse,
     release,
     renew,
     save,
 )
+from tests.integration.test_review_order import end_rollout
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -146,3 +148,40 @@ def test_the_points_of_judges_are_averaged_by_arm_over_the_probability_stream(
 
     assert facts.judge_points == {"canary": 0.75, "control": 0.25}
     assert (facts.arms["canary"].graded, facts.targeted["canary"].graded) == (2, 1)
+
+
+def test_what_gates_read_is_judged_first_and_by_another_lot_than_people_have(
+    engine: Engine,
+) -> None:
+    with write_session(engine) as session:
+        add_samples(session, [sample(number, stream="targeted") for number in range(20)], NOON)
+        add_samples(session, [sample(number) for number in range(20, 60)], NOON)
+    with write_session(engine) as session:
+        found = [claim(session, "t", NOON, lease_s=60, limit=1)[0] for _ in range(60)]
+    by_chance = [each.id for each in found if int(each.inference_id[1:]) >= 20]
+
+    assert [each.id for each in found][:40] == by_chance
+    assert by_chance == sorted(by_chance, key=lambda name: name[17:24])
+    assert by_chance != sorted(by_chance, key=lambda name: name[24:31])
+
+
+def test_what_cannot_count_any_more_is_not_judged_and_said_to_be_shed(engine: Engine) -> None:
+    """Of a rollout that has ended, or whose window has closed; a worker that has it keeps it."""
+    end_rollout(engine, "over")
+    later = NOON + timedelta(minutes=30)
+    drawn = [
+        sample(1, closes_at=later),
+        sample(2, closes_at=later),
+        sample(3, rollout_id="over"),
+        sample(4),
+    ]
+    with write_session(engine) as session:
+        add_samples(session, drawn[:1], NOON)
+        [held] = claim(session, "t", later, lease_s=60, limit=1)
+        add_samples(session, drawn[1:], NOON)
+        assert lapse(session, later) == 2
+        assert len(save(session, [judged(held)], later)) == 1
+        [last] = claim(session, "t", later, lease_s=60, limit=5)
+
+    assert last.inference_id == "i4"
+    assert counts(engine) == ArmSamples(waiting=1, judged=1, shed=1, graded=1)

@@ -159,16 +159,21 @@ def reviews(server: RunningServer) -> None:
     (folder / "graded.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:20]))
     back = server.cli("review", "import", "graded.jsonl", "--rubric", "helpful", "--json")
     assert back.returncode == 0, back.stderr
-    assert json.loads(back.stdout) == {"items": 20, "labels": 0, "reviews": 20}
+    assert json.loads(back.stdout) == {
+        "items": 20,
+        "labels": 0,
+        "reviews": 20,
+        "rows_without_labels": 0,
+    }
 
     assert (
         server.cli("review", "export", "open.csv", "--rubric", "helpful", "--open").returncode == 0
     )
     with (folder / "open.csv").open() as file:
         table = list(csv.DictReader(file))
-    for row in table:
+    for row in table[1:]:  # the first stays as it was exported
         row |= {"rater": "jon", "criterion": "helps", "label": "unmet"}
-    table.append({**table[0], "id": "sample:nowhere"})
+    table.append({**table[1], "id": "sample:nowhere"})
     with (folder / "graded.csv").open("w") as file:
         writer = csv.DictWriter(file, table[0].keys())
         writer.writeheader()

@@ -105,7 +105,7 @@ class Sample(SQLModel, table=True):
         Index(None, "state", "ready_at"),
         Index(None, "rollout_id", "rubric_id"),
         _partial("state IN ('waiting', 'leased')", "rubric_text_id", "id"),
-        _partial("review_state IS NOT NULL", "rubric_id", "review_state", "id"),
+        _partial("review_state IS NOT NULL", "rubric_id", "review_state", "closes_at"),
         _partial("human_score IS NOT NULL", "judge_id", "rubric_text_id"),
         Index(None, "rollout_id", "drawn_at"),
         _partial("reviewed_at IS NOT NULL", "rubric_id", "reviewed_at"),
@@ -117,7 +117,7 @@ class Sample(SQLModel, table=True):
         ),
     )
 
-    id: str = Field(primary_key=True)  # uuid7: claimed in this order
+    id: str = Field(primary_key=True)  # uuid7; its random digits are a lot (`grading_order`)
     inference_id: str
     rubric_id: str
     rubric_text_id: str

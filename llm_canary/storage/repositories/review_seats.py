@@ -8,10 +8,10 @@ until another takes it, so that whoever had it can still be told from whoever ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -28,6 +28,7 @@ from sqlmodel import Session, col
 
 from llm_canary.ids import uuid7
 from llm_canary.storage.models.grading import GoldItem, Review, ReviewSeat, Sample
+from llm_canary.storage.repositories.grading_order import in_turn, may_count, people_first
 from llm_canary.storage.repositories.reviews import OPEN
 
 
@@ -56,8 +57,9 @@ def claim_review(
     One statement at a time in the caller's transaction: SQLite lets one writer in, PostgreSQL locks
     the sample and passes over those that others have locked.
     """
-    query, whose = _next_open(), {"rubric_id": rubric_id, "who": reviewer, "now": now}
-    while (sample := session.execute(query, whose).scalar_one_or_none()) is not None:
+    which: dict[str, Any] = {"rubric_id": rubric_id, "who": reviewer, "now": now}
+    which |= in_turn(f"{reviewer}/{now.isoformat()}", now, lease_s)
+    while (sample := _next_open(session, which)) is not None:
         # What another has taken between our look and our lock is seen only now.
         known = _seats(session, sample.id)
         others = sum(
@@ -142,6 +144,15 @@ def free_seat(session: Session, sample_id: str, reviewer: str, token: str) -> bo
     return bool(session.execute(statement).rowcount)  # type: ignore[attr-defined]
 
 
+def _next_open(session: Session, which: Mapping[str, Any]) -> Sample | None:
+    """Return what the reviewer may have: of what is late only where nothing else is left."""
+    for query in (_in_time(), _any()):
+        sample: Sample | None = session.execute(query, which).scalar_one_or_none()
+        if sample is not None:
+            return sample
+    return None
+
+
 # The statements of claiming and submitting are made once: making one takes as long as asking it.
 
 
@@ -160,7 +171,7 @@ def _held() -> Select[Sample, str, datetime | None]:
 
 
 @cache
-def _next_open() -> Select[Sample]:
+def _free() -> Select[Sample]:
     taken = (
         select(func.count())
         .where(col(ReviewSeat.sample_id) == col(Sample.id), _is_taken())
@@ -175,10 +186,19 @@ def _next_open() -> Select[Sample]:
             taken < col(Sample.reviews_wanted),
             ~_has_been_here(),
         )
-        .order_by(col(Sample.id))
         .limit(1)
         .with_for_update(skip_locked=True)
     )
+
+
+@cache
+def _in_time() -> Select[Sample]:
+    return _free().where(may_count()).order_by(people_first())
+
+
+@cache
+def _any() -> Select[Sample]:
+    return _free().order_by(col(Sample.closes_at).desc())
 
 
 @cache

@@ -28,6 +28,7 @@ _STANDS = {
     SampleState.JUDGED: "judged",
     SampleState.FAILED: "failed",
     SampleState.SHED: "shed",
+    SampleState.LAPSED: "shed",
 }
 
 
@@ -37,7 +38,7 @@ class ArmSamples(NamedTuple):
     waiting: int = 0
     judged: int = 0
     failed: int = 0
-    shed: int = 0
+    shed: int = 0  # not judged, because too many waited or it was too late
     graded: int = 0
     labelled: int = 0  # by people, for whatever reason they were asked
     asked: int = 0  # people, by chance, about a graded answer whose window has closed

@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, bindparam, func, select, text, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlmodel import Session, col
@@ -17,9 +17,9 @@ from llm_canary.ids import uuid7
 from llm_canary.sampling import Stream
 from llm_canary.storage.models.grading import Judgement, Sample
 from llm_canary.storage.models.inferences import Inference
+from llm_canary.storage.repositories.grading_order import judges_first, may_count
 
 MAX_ATTEMPTS = 3  # a sample that ends so many leases without a result is poison
-LONGEST_WAIT = timedelta(days=7)
 OPEN = "open"
 # As the index of them says it: a database uses that only where no parameter stands for the states.
 _IS_UNFINISHED = text("sample.state IN ('waiting', 'leased')")
@@ -33,6 +33,7 @@ class SampleState(StrEnum):
     JUDGED = "judged"
     FAILED = "failed"  # the judge gave no grade, or the sample killed its workers
     SHED = "shed"  # too many were waiting
+    LAPSED = "lapsed"  # it could not count any more when its turn came
 
 
 class NewSample(NamedTuple):
@@ -135,10 +136,11 @@ def claim(
     limit: int,
     new_first: bool = True,
 ) -> list[Claimed]:
-    """Lease the rubric's oldest samples that wait, or whose worker has not come back.
+    """Lease samples of the rubric that wait, or whose worker has not come back.
 
-    What a worker did not come back with is leased alone, so that a sample that kills its workers
-    takes no others with it; `new_first` says which of the two are looked for first.
+    Those that gates read go first, in the order of `judges_first`; `lapse` takes away before what
+    is too late. What a worker did not come back with is leased alone, so that a sample that kills
+    its workers takes no others with it; `new_first` says which of the two are looked for first.
     """
     for is_first in (new_first, not new_first):
         size = limit if is_first else 1
@@ -158,7 +160,7 @@ def _free(rubric_text_id: str, now: datetime, limit: int, *, is_first: bool) -> 
             col(Sample.ready_at) <= now,
             attempts == 0 if is_first else (attempts > 0) & (attempts < MAX_ATTEMPTS),
         )
-        .order_by(col(Sample.id))
+        .order_by(judges_first())
         .limit(limit)
     )
 
@@ -282,17 +284,31 @@ def renew(session: Session, token: str, until: datetime) -> int:
 
 
 def fail_poison(session: Session, now: datetime) -> int:
-    """Fail the samples whose last allowed lease has ended, or that wait for a week."""
-    state = col(Sample.state)
-    is_worn = (state == SampleState.LEASED.value) & (col(Sample.attempts) >= MAX_ATTEMPTS)
-    is_old = (state == SampleState.WAITING.value) & (col(Sample.drawn_at) < now - LONGEST_WAIT)
+    """Fail the samples whose last allowed lease has ended; return how many."""
+    is_worn = (col(Sample.state) == SampleState.LEASED.value) & (
+        col(Sample.attempts) >= MAX_ATTEMPTS
+    )
+    return _give_up(session, is_worn, SampleState.FAILED, now)
+
+
+def lapse(session: Session, now: datetime) -> int:
+    """Judge no more what no gate can read any more, by now; return how many.
+
+    A judgement would be paid for and not scored, while those that can be wait for the money.
+    """
+    return _give_up(session, and_(_IS_UNFINISHED, ~may_count()), SampleState.LAPSED, now)
+
+
+def _give_up(
+    session: Session, which: ColumnElement[bool], state: SampleState, now: datetime
+) -> int:
     statement = (
         update(Sample)
-        .where(col(Sample.ready_at) <= now, is_worn | is_old)
-        .values(state=SampleState.FAILED.value, lease_token=None)
+        .where(which, col(Sample.ready_at) <= bindparam("now"))
+        .values(state=state.value, lease_token=None)
         .execution_options(synchronize_session=False)
     )
-    return int(session.execute(statement).rowcount)  # type: ignore[attr-defined]
+    return int(session.execute(statement, {"now": now}).rowcount)  # type: ignore[attr-defined]
 
 
 def texts(session: Session, inference_ids: Collection[str]) -> dict[str, tuple[Any, ...]]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from llm_canary.checks.dataset import Dataset
+from llm_canary.documents.cells import guarded, unguarded
 from llm_canary.documents.rows import RowProblems, read_rows, write_rows
 from llm_canary.errors import ConfigError
 from llm_canary.rubric.item import item_row
@@ -17,6 +21,41 @@ ROWS = [
     {"id": "c", "messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}],
      "tool_calls": [{"name": "f", "arguments": {"a": 1}}]},
 ]  # fmt: skip
+
+
+FORMULAS = [
+    "=1+1",
+    "+1",
+    "-1",
+    "@SUM(1)",
+    "\tx",
+    "\rx",
+    "\n=1",
+    "'=1",
+    "''=1",
+    '=HYPERLINK("http://x")',
+]
+
+
+@given(st.text(alphabet="'=+-@\t\r\nx", max_size=6))
+@example("")
+def test_what_is_guarded_is_no_formula_and_nothing_is_lost(text):
+    cell = guarded(text)
+
+    assert not cell.startswith(tuple("=+-@\t\r\n"))
+    assert unguarded(cell) == text
+
+
+def test_no_cell_of_a_csv_is_a_formula_and_reading_gives_what_was_written(tmp_path):
+    path = tmp_path / "sheet.csv"
+    rows = [{"id": text, "prompt": text, "n": -1} for text in [*FORMULAS, "plain", "it's"]]
+    write_rows(path, rows)
+    with path.open(newline="") as file:
+        cells = [cell for row in list(csv.reader(file))[1:] for cell in row[:2]]
+    found = [row.values for row in read_rows(path, RowProblems(path))]
+
+    assert not [cell for cell in cells if cell.startswith(tuple("=+-@\t\r\n"))]
+    assert [row | {"n": "-1"} for row in rows] == found
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])

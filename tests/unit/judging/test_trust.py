@@ -275,11 +275,22 @@ criteria:
             ("level", "1"),
         ]
 
+    def test_rows_that_nobody_has_labelled_are_left_out_and_counted(self, tmp_path):
+        good = {"id": "0", "human": [{"labels": {"right": "met"}}]}
+        empty = [{"id": "1"}, {"id": "2", "human": []}, {"id": "3", "human": [{"labels": {}}]}]
+        in_lines = read_labels(self.write(tmp_path, good, *empty), self.RUBRIC)
+        sheet = tmp_path / "sheet.csv"
+        sheet.write_text("id,rater,criterion,label\n0,x,right,met\n1,,,\n2,x,right,\n")
+        in_sheet = read_labels(sheet, self.RUBRIC)
+
+        assert [(len(each.items), each.blank) for each in (in_lines, in_sheet)] == [(1, 3), (1, 2)]
+
     @pytest.mark.parametrize(
         ("row", "words"),
         [
-            ({"prompt": "p"}, "`id` is missing"),
-            ({"id": "1"}, "no human labels"),
+            ({"prompt": "p", "criterion": "right", "label": "met"}, "`id` is missing"),
+            ({"id": "1", "label": "met"}, "no human labels"),
+            ({"id": "1", "human": [{"rater": "x"}]}, "no `labels`"),
             ({"id": "1", "human": [{"labels": {"wrong": "met"}}]}, "no criterion of r"),
             ({"id": "1", "human": [{"labels": {"right": "maybe"}}]}, "neither met nor unmet"),
             ({"id": "1", "human": [{"labels": {"level": 5}}]}, "none of the levels"),
