@@ -1,4 +1,4 @@
-"""The queue of reviews is read by the time at which windows close: what counts no more goes last."""
+"""The queue of reviews is read turn by turn, by lot; what counts no more goes last, by its window."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -15,11 +15,18 @@ _BY_ID, _BY_WINDOW = (
 )
 
 
+_TURNS = "ix_sample_review_turns"
+_ORDER = [sa.text("(reviewed_at IS NOT NULL) DESC"), sa.text("substr(id, 25, 7)")]
+
+
 def upgrade() -> None:
     _replace(_BY_ID, _BY_WINDOW, "closes_at")
+    columns = ["rubric_id", "review_state", "review_stream", *_ORDER]
+    op.create_index(_TURNS, "sample", columns, sqlite_where=_ASKED, postgresql_where=_ASKED)
 
 
 def downgrade() -> None:
+    op.drop_index(_TURNS, table_name="sample")
     _replace(_BY_WINDOW, _BY_ID, "id")
 
 

@@ -106,6 +106,13 @@ class Sample(SQLModel, table=True):
         Index(None, "rollout_id", "rubric_id"),
         _partial("state IN ('waiting', 'leased')", "rubric_text_id", "id"),
         _partial("review_state IS NOT NULL", "rubric_id", "review_state", "closes_at"),
+        Index(
+            "ix_sample_review_turns",  # of `grading_order.next_of_turn`
+            *("rubric_id", "review_state", "review_stream"),
+            *(text("(reviewed_at IS NOT NULL) DESC"), text("substr(id, 25, 7)")),
+            sqlite_where=text("review_state IS NOT NULL"),
+            postgresql_where=text("review_state IS NOT NULL"),
+        ),
         _partial("human_score IS NOT NULL", "judge_id", "rubric_text_id"),
         Index(None, "rollout_id", "drawn_at"),
         _partial("reviewed_at IS NOT NULL", "rubric_id", "reviewed_at"),

@@ -15,7 +15,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, case, func, select
+from sqlalchemy import ColumnElement, Select, bindparam, case, func, literal_column, select
 from sqlmodel import col
 
 from llm_canary.sampling import Stream, place
@@ -28,9 +28,7 @@ _DOUBTED, _TARGETED = 0.25, 0.10  # of what people are asked, beside what was dr
 
 def may_count() -> ColumnElement[bool]:
     """Say whether a gate may still read a grade that is given `now`."""
-    ended = select(col(Rollout.id)).where(col(Rollout.ended_at).is_not(None))
-    is_of_ended = func.coalesce(col(Sample.rollout_id), "").in_(ended)
-    return (col(Sample.closes_at) > bindparam("now")) & ~is_of_ended
+    return (col(Sample.closes_at) > bindparam("now")) & ~_is_of_ended()
 
 
 def people_first() -> ColumnElement[str]:
@@ -59,12 +57,40 @@ def in_turn(claim: str, now: datetime, lease_s: float) -> dict[str, Any]:
     return {"turn": turn, "lease_ends": now + timedelta(seconds=lease_s)}
 
 
+def turns(claim: str, now: datetime, lease_s: float) -> list[dict[str, Any]]:
+    """Return the parameters of `next_of_turn`, turn by turn as `people_first` has them."""
+    lease_ends = now + timedelta(seconds=lease_s)
+    chance, targeted = Stream.PROBABILITY.value, Stream.TARGETED.value
+    first = in_turn(claim, now, lease_s)["turn"]
+    looks = (first, targeted if first == UNCERTAIN else UNCERTAIN)
+    return [
+        {"stream": chance, "after": lease_ends},
+        *({"stream": each, "after": now} for each in (chance, *looks)),
+    ]
+
+
+def next_of_turn(query: Select[Sample]) -> Select[Sample]:
+    """Narrow `query` to one turn and order it so, by an index: the whole queue is not sorted."""
+    return query.where(
+        col(Sample.review_stream) == bindparam("stream"),
+        # Not the bare column: SQLite would go by the index of it, and sort.
+        func.coalesce(col(Sample.closes_at), col(Sample.closes_at)) > bindparam("after"),
+        ~_is_of_ended(),
+    ).order_by(col(Sample.reviewed_at).is_not(None).desc(), _lot(25))
+
+
 def judges_first() -> ColumnElement[str]:
     """Return what judges are asked first: what gates read, then what is only worth a look."""
     is_targeted = case((col(Sample.stream) == Stream.PROBABILITY.value, "0"), else_="1")
     return is_targeted + _lot(18)
 
 
+def _is_of_ended() -> ColumnElement[bool]:
+    ended = select(col(Rollout.id)).where(col(Rollout.ended_at).is_not(None))
+    return func.coalesce(col(Sample.rollout_id), "").in_(ended)
+
+
 def _lot(begin: int) -> ColumnElement[str]:
     # The first digits of an id are a time, and the 13th and 17th say that it is a UUIDv7.
-    return func.substr(col(Sample.id), begin, 7)
+    # Literals, so that the database knows the expression of its index again.
+    return func.substr(col(Sample.id), literal_column(str(begin)), literal_column("7"))

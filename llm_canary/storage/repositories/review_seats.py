@@ -28,7 +28,7 @@ from sqlmodel import Session, col
 
 from llm_canary.ids import uuid7
 from llm_canary.storage.models.grading import GoldItem, Review, ReviewSeat, Sample
-from llm_canary.storage.repositories.grading_order import in_turn, may_count, people_first
+from llm_canary.storage.repositories.grading_order import next_of_turn, turns
 from llm_canary.storage.repositories.reviews import OPEN
 
 
@@ -58,8 +58,8 @@ def claim_review(
     the sample and passes over those that others have locked.
     """
     which: dict[str, Any] = {"rubric_id": rubric_id, "who": reviewer, "now": now}
-    which |= in_turn(f"{reviewer}/{now.isoformat()}", now, lease_s)
-    while (sample := _next_open(session, which)) is not None:
+    in_turn = turns(f"{reviewer}/{now.isoformat()}", now, lease_s)
+    while (sample := _next_open(session, which, in_turn)) is not None:
         # What another has taken between our look and our lock is seen only now.
         known = _seats(session, sample.id)
         others = sum(
@@ -144,10 +144,12 @@ def free_seat(session: Session, sample_id: str, reviewer: str, token: str) -> bo
     return bool(session.execute(statement).rowcount)  # type: ignore[attr-defined]
 
 
-def _next_open(session: Session, which: Mapping[str, Any]) -> Sample | None:
+def _next_open(
+    session: Session, which: Mapping[str, Any], in_turn: Sequence[Mapping[str, Any]]
+) -> Sample | None:
     """Return what the reviewer may have: of what is late only where nothing else is left."""
-    for query in (_in_time(), _any()):
-        sample: Sample | None = session.execute(query, which).scalar_one_or_none()
+    for query, turn in (*((_in_time(), turn) for turn in in_turn), (_any(), {}), (_last(), {})):
+        sample: Sample | None = session.execute(query, {**which, **turn}).scalar_one_or_none()
         if sample is not None:
             return sample
     return None
@@ -187,17 +189,26 @@ def _free() -> Select[Sample]:
             ~_has_been_here(),
         )
         .limit(1)
-        .with_for_update(skip_locked=True)
     )
 
 
 @cache
 def _in_time() -> Select[Sample]:
-    return _free().where(may_count()).order_by(people_first())
+    return next_of_turn(_free()).with_for_update(skip_locked=True)
 
 
 @cache
 def _any() -> Select[Sample]:
+    return _late().with_for_update(skip_locked=True)
+
+
+@cache
+def _last() -> Select[Sample]:
+    # Nothing is free of locks: wait for those who are about to take one, and may leave a seat.
+    return _late().with_for_update()
+
+
+def _late() -> Select[Sample]:
     return _free().order_by(col(Sample.closes_at).desc())
 
 
