@@ -13,7 +13,10 @@ from llm_canary.rollout.analysis import gather
 from llm_canary.routing.table import Role
 from llm_canary.rubric.keep import keep
 from llm_canary.storage.engine import read_session, write_session
+from llm_canary.storage.repositories.erasing import ErasingRepository
 from llm_canary.storage.repositories.judging_days import day_of, settle
+from llm_canary.storage.repositories.reviewed import Reviewed, compared, reviewed
+from llm_canary.storage.repositories.sample_facts import standing_of
 from tests.support.graded_world import CONFIG, RUBRIC, Answer, GradedWorld
 
 OVER = {"standby", "finished", "rolled_back", "held"}
@@ -117,6 +120,49 @@ def test_without_people_nothing_is_promoted_and_the_reason_says_so(tmp_path: Pat
 
         assert (made.view.state, made.view.stage) == ("held", "initial")
         assert any("0 of 100 human labels" in reason for reason in decision.reasons)
+
+
+def test_trust_outlives_the_texts_of_the_answers_that_it_rests_on(tmp_path: Path) -> None:
+    with world(
+        tmp_path,
+        answers("control", right=0.8, misjudged=0.06),
+        answers("canary", right=0.8, misjudged=0.06),
+    ) as made:
+        made.live(60, 30)
+        with write_session(made.engine) as session:
+            ids = list(session.execute(text("SELECT id FROM inference")).scalars())
+            judge = session.execute(text("SELECT judge_id FROM judgement LIMIT 1")).scalar_one()
+            before = standing_of(session, judge)
+            ErasingRepository(session).clear_texts(ids)
+        made.clock.advance(3_700.0)  # within the hour a few more are not worth a comparison
+        made.live(10, 2)
+        with read_session(made.engine) as session:
+            after = standing_of(session, judge)
+
+        assert before.standing == after.standing == "trusted"
+        assert after.at > before.at
+        assert after.labels > before.labels > 100
+
+
+def test_the_labels_of_a_judge_count_whatever_else_its_rubric_says(tmp_path: Path) -> None:
+    """A rollout that asks for more labels has another text, and the same judge."""
+    with world(tmp_path, answers("control", right=0.8), answers("canary", right=0.8)) as made:
+        made.live(20, 30)
+        with write_session(made.engine) as session:
+            changed = "UPDATE sample SET rubric_text_id = 'older' WHERE id IN (%s)"
+            some = "SELECT id FROM sample WHERE human_score IS NOT NULL ORDER BY id LIMIT 20"
+            session.execute(text(changed % some))
+        with read_session(made.engine) as session:
+            [found] = compared(session, "reviews")
+            text_id = session.execute(text("SELECT max(id) FROM rubric_text")).scalar_one()
+
+        assert found.rubric_text_id == text_id
+        assert found.labelled == len(given(made, found.judge_id)) > 20
+
+
+def given(made: GradedWorld, judge_id: str) -> list[Reviewed]:
+    with read_session(made.engine) as session:
+        return reviewed(session, judge_id)
 
 
 def test_a_route_that_keeps_no_text_samples_nothing_and_the_gate_says_so(tmp_path: Path) -> None:

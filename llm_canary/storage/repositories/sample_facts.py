@@ -148,7 +148,7 @@ def standing_of(session: Session, judge_id: str) -> Standing:
     """Return the standing of a judge version: its newest comparison of each source.
 
     One that does not trust it counts for all; else one that does, of which the newest says how old
-    that is.
+    that is; else the one with most labels. Reason and labels are those of the one that counts.
     """
     latest = (col(CalibrationRun.at).desc(), col(CalibrationRun.id).desc())
     place = func.row_number().over(partition_by=col(CalibrationRun.source), order_by=latest)
@@ -167,9 +167,16 @@ def standing_of(session: Session, judge_id: str) -> Standing:
     if not newest:
         return Standing()
     order = ["untrusted", "trusted", "not_enough"]
-    first = min(newest, key=lambda row: order.index(row.standing))
+    best = min((row.standing for row in newest), key=order.index)
+    alike = [row for row in newest if row.standing == best]
+    first = max(alike, key=_compared) if best == "not_enough" else alike[0]
     reasons = "; ".join(first.report.get("reasons", ()))
-    return Standing(first.standing, reasons, max(row.labelled for row in newest), first.at)
+    return Standing(best, reasons, _compared(first), first.at)
+
+
+def _compared(row: CalibrationRun) -> int:
+    """Return how many labels the standing rests on: a judge may fail on some of the labelled."""
+    return int(row.report.get("compared", row.labelled))
 
 
 def drift_of(session: Session, judge_id: str) -> str | None:
