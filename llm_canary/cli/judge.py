@@ -72,7 +72,8 @@ def print_report(report: TrustReport) -> None:
     for name, found in report.probabilities.items():
         error = f"calibration error {found.error:.3f}, Brier {found.brier:.3f}"
         print_facts([(f"confidence of {name}", f"{error}, temperature {found.temperature:.2f}")])
-    print_facts([("standing", str(report.standing)), *(("", text) for text in report.reasons)])
+    standing = [("standing", str(report.standing)), *(("", text) for text in report.reasons)]
+    print_facts([*standing, ("decided by", report.basis)])
 
 
 @judge.command()

@@ -91,6 +91,13 @@ class TrustReport(Struct, frozen=True):
     reasons: tuple[str, ...]
     compared: int = 0  # of the judged, those that the standing rests on
 
+    @property
+    def basis(self) -> str:
+        """What makes the standing, in words."""
+        if not _is_whole(self.subjects[:1]):
+            return "no answer has labels of all its criteria, so the criteria decide, the worst one"
+        return "the answer as a whole decides; criteria and tags are shown, and decide nothing"
+
 
 class _Found(NamedTuple):
     """What is known after asking, before it is put together."""
@@ -146,8 +153,8 @@ def _report(
 ) -> TrustReport:
     trust = rubric.rubric.trust
     strata = by_stratum(found.overall, trust)
-    deciding = [each for each in found.subjects if each.name in (OVERALL, PREFERENCE) and each.n]
-    deciding = deciding or found.subjects
+    whole = found.subjects[:1]
+    deciding = whole if _is_whole(whole) else found.subjects
     standing = worst(each.standing for each in deciding)
     reasons = [f"{each.name}: {text}" for each in deciding for text in each.reasons]
     apart = arms_differ(strata)
@@ -183,6 +190,10 @@ def _report(
         standing=standing,
         reasons=tuple(reasons),
     )
+
+
+def _is_whole(subjects: Sequence[Subject]) -> bool:
+    return any(each.name in (OVERALL, PREFERENCE) for each in subjects)
 
 
 async def _single(
@@ -223,16 +234,18 @@ class _Singles:
         tags = item.sample.tags
         human, judge = _passes(self._rubric, people), _passes(self._rubric, judged)
         if human is not None and judge is not None:
-            self._overall.append(Rated(human, judge, tags=tags))
+            verdicts = {name: _passes(self._rubric, grades) for name, grades in alone.items()}
+            own = {name: verdict for name, verdict in verdicts.items() if verdict is not None}
+            self._overall.append(Rated(human, judge, own, tags))
         for criterion in self._rubric.asked:
             said, given = people[criterion.id], judged.get(criterion.id)
             if not isinstance(said, Grade) or not isinstance(given, Grade):
                 continue
             code = _coder(criterion)
             raters = {
-                name: code(own)
+                name: code(label)
                 for name, grades in alone.items()
-                if isinstance(own := grades[criterion.id], Grade)
+                if isinstance(label := grades[criterion.id], Grade)
             }
             self._rated[criterion.id].append(Rated(code(said), code(given), raters, tags))
             if given.confidence is not None:

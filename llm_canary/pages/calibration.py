@@ -122,6 +122,7 @@ class JudgeView:
     standing: str
     tone: str
     why: tuple[str, ...]
+    basis: str
     needed: str
     seen: Moment
     points: tuple[Point, ...]  # the oldest first
@@ -260,6 +261,7 @@ def _judge(runs: Sequence[Run], trust: TrustEntry, now_s: float) -> JudgeView:
         standing=word,
         tone=tone,
         why=tuple(why),
+        basis=report.basis,
         needed=labels_needed(deciding, trust),
         seen=moment(deciding.at) or Moment("", ""),
         points=tuple(_point(run) for run in reversed(runs[:_POINTS])),

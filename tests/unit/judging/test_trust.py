@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 
 from llm_canary.errors import ConfigError
-from llm_canary.judging.calibrate import TrustReport, calibrate
+from llm_canary.judging.calibrate import TrustReport, calibrate, compare_stored
 from llm_canary.judging.drift import Anchors, Drift, compare
 from llm_canary.judging.grader import Grader
-from llm_canary.judging.labels import HumanLabel, Labelled, LabelSet, read_labels
+from llm_canary.judging.judgement import JudgeVersion
+from llm_canary.judging.labels import HumanLabel, Labelled, LabelSet, label_set, read_labels
 from llm_canary.judging.probes import Tendency, probe_pairs
 from llm_canary.judging.replay import ReplayJudge, read_recording, recorded_beside_labels
 from llm_canary.judging.trust import Rated, Standing, Subject, arms_differ, assess, by_stratum
+from llm_canary.rubric.grades import grade
 from llm_canary.rubric.load import parse_rubric, rubric_of
 from llm_canary.rubric.sample import Sample
 from llm_canary.rubric.schema import TrustEntry
@@ -167,6 +169,75 @@ def agreeing(name, right):
 
 def test_labels_that_are_all_alike_prove_nothing():
     assert assess("passed", [Rated(1.0, 1.0)] * 500, TRUST).standing is Standing.NOT_ENOUGH
+
+
+class TestSingleAnswers:
+    """Two criteria of which the first weighs more; the second is judged by a coin."""
+
+    RUBRIC = """\
+schema: llm_canary.rubric/v1
+id: r
+version: 1
+criteria:
+  - {id: right, kind: binary, requirement: x, weight: 3}
+  - {id: kind, kind: binary, requirement: x}
+trust: {min_relative_kappa: %s}
+"""
+
+    def report(self, bar, raters=("mara", "jon"), criteria=("right", "kind")):
+        rubric = parse_rubric(self.RUBRIC % bar)
+        rng = np.random.default_rng(4)
+        items, verdicts = [], {}
+        for k in range(300):
+            truth = {"right": rng.random() < 0.5, "kind": rng.random() < 0.5}
+            judged = {"right": truth["right"] != (rng.random() < 0.2), "kind": rng.random() < 0.5}
+            labels = {name: "met" if truth[name] else "unmet" for name in criteria}
+            given = [HumanLabel(who, name, each) for name, each in labels.items() for who in raters]
+            items.append(Labelled(Sample(str(k), "p", ""), tuple(given)))
+            words = {name: "met" if each else "unmet" for name, each in judged.items()}
+            verdicts[str(k)] = {
+                name: grade(self.criterion(rubric, name), words[name]) for name in words
+            }
+        version = JudgeVersion("j", "chat", "m", {}, "", rubric.content_hash)
+        return compare_stored(rubric, label_set(items), version, verdicts)
+
+    def criterion(self, rubric, name):
+        return next(each for each in rubric.rubric.criteria if each.id == name)
+
+    def test_the_kappa_between_people_counts(self):
+        low, high = self.report(0.5), self.report(0.9)
+
+        assert low.subjects[0].relative_kappa == pytest.approx(0.6, abs=0.1)
+        assert (low.standing, high.standing) == (Standing.TRUSTED, Standing.UNTRUSTED)
+        assert "0.9 is needed" in high.reasons[0]
+
+    def test_one_person_s_labels_have_no_kappa_between_people(self):
+        report = self.report(0.9, raters=("mara",))
+
+        assert report.subjects[0].relative_kappa is None
+        assert report.standing is Standing.TRUSTED
+
+    def test_the_whole_decides_and_says_so(self):
+        report = self.report(0.5)
+
+        assert [each.standing for each in report.subjects[1:]] == ["trusted", "untrusted"]
+        assert report.standing is Standing.TRUSTED
+        assert "criteria and tags are shown, and decide nothing" in report.basis
+
+    def test_criteria_decide_where_nobody_has_labelled_a_whole_answer(self):
+        report = self.report(0.5, criteria=("kind",))
+
+        assert [each.name for each in report.subjects] == ["kind"]
+        assert (report.standing, report.compared) == (Standing.UNTRUSTED, 300)
+        assert "the criteria decide" in report.basis
+
+
+def test_a_crowd_that_shares_few_answers_says_nothing_about_people():
+    alone = [Rated(float(k % 2), float(k % 2), {str(k % 9): float(k % 2)}) for k in range(200)]
+    both = [Rated(1.0, 1.0, {"0": 1.0, "1": float(k % 2)}) for k in range(19)]
+
+    assert assess("passed", alone + both, TRUST).human_kappa is None
+    assert assess("passed", alone + both[:1] * 20, TRUST).human_kappa is not None
 
 
 def test_levels_are_compared_by_their_distance():
