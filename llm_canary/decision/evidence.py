@@ -18,7 +18,10 @@ EVIDENCE_FORMAT = 1
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What earlier decisions and people have settled; new with each stage, but for `harm`."""
+    """What earlier decisions and people have settled.
+
+    New with each stage, but for `harm` and those of `accepted` that have happened for good.
+    """
 
     looks_done: int = 0
     shown: dict[str, str] = {}  # metric -> how it was shown not inferior in this stage
@@ -66,6 +69,8 @@ class GradingEvidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     labels: int = 0  # human labels that it was compared with
     calibrated_age_s: float | None = None
     drift: str | None = None  # stable, judge_drift or system_change
+    drift_models: tuple[str, ...] = ()  # as reported at that look
+    moved: tuple[int, int] = (0, 0)  # anchors judged otherwise than at first, and compared
 
 
 class MetricEvidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -49,6 +49,7 @@ class Look(Struct, frozen=True):
     p_value: float
     alpha: float  # what this look may spend
     reasons: tuple[str, ...]
+    models: tuple[str, ...] = ()  # as providers report them now
 
 
 def compare(first: Anchors, now: Anchors, *, right: Mapping[str, str]) -> Look:
@@ -85,7 +86,16 @@ def compare(first: Anchors, now: Anchors, *, right: Mapping[str, str]) -> Look:
         drift = Drift.SYSTEM_CHANGE
         was, is_ = ", ".join(first.reported_models), ", ".join(now.reported_models)
         reasons.append(f"the provider reports another model: {was} before, {is_} now")
-    return Look(drift, look, len(common), len(changed), p_value, alpha, tuple(reasons))
+    return Look(
+        drift,
+        look,
+        len(common),
+        len(changed),
+        p_value,
+        alpha,
+        tuple(reasons),
+        now.reported_models,
+    )
 
 
 def read_anchors(path: Path) -> Anchors | None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from sqlalchemy import text
 
 from llm_canary.clock import utc
 from llm_canary.config.load import load
+from llm_canary.decision.evidence import GradingEvidence
+from llm_canary.judging.drift import Anchors, compare
 from llm_canary.rollout.analysis import gather
+from llm_canary.rollout.transitions import promoted
 from llm_canary.routing.table import Role
 from llm_canary.rubric.keep import keep
 from llm_canary.storage.engine import read_session, write_session
 from llm_canary.storage.repositories.erasing import ErasingRepository
+from llm_canary.storage.repositories.grading import add_drift
 from llm_canary.storage.repositories.judging_days import day_of, settle
 from llm_canary.storage.repositories.reviewed import Reviewed, compared, reviewed
 from llm_canary.storage.repositories.sample_facts import standing_of
@@ -158,6 +163,48 @@ def test_the_labels_of_a_judge_count_whatever_else_its_rubric_says(tmp_path: Pat
 
         assert found.rubric_text_id == text_id
         assert found.labelled == len(given(made, found.judge_id)) > 20
+
+
+def test_what_has_happened_stays_accepted_and_how_things_stand_is_asked_again(
+    tmp_path: Path,
+) -> None:
+    with world(tmp_path, answers("control", right=0.8), answers("canary", right=0.8)) as made:
+        record = made.service.get("next")
+        changed, stands = "judge_model:j-1+j-2:rubric:helpful", "judge_untrusted:rubric:helpful"
+        progress = msgspec.structs.replace(record.progress, accepted=(stands, changed))
+        before = msgspec.structs.replace(record, progress=progress)
+
+        assert promoted(before, made.clock.now_s()).progress.accepted == (changed,)
+
+
+def test_a_second_look_that_finds_another_model_is_told_from_the_first(tmp_path: Path) -> None:
+    with world(tmp_path, answers("control", right=0.8), answers("canary", right=0.8)) as made:
+        made.live(10, 30)
+        for model in ("j-2", "j-3"):
+            first, now = anchors("j-1"), anchors(model)
+            look = msgspec.to_builtins(compare(first, now, right=first.verdicts))
+            with write_session(made.engine) as session:
+                judge = session.execute(text("SELECT judge_id FROM judgement LIMIT 1")).scalar_one()
+                add_drift(
+                    session, utc(made.clock.now_s()), rubric_id="helpful", rubric_hash="h",
+                    judge_id=judge, drift=look["drift"], report=look,
+                )  # fmt: skip
+            found = grading_of(made)
+
+            assert (found.drift, found.drift_models) == ("system_change", (model,))
+            assert found.moved == (0, 100)
+
+
+def anchors(model: str) -> Anchors:
+    return Anchors("l", "j", (model,), {str(k): "True" for k in range(100)})
+
+
+def grading_of(made: GradedWorld) -> GradingEvidence:
+    with read_session(made.engine) as session:
+        evidence = gather(session, made.service.get("next"), made.clock.now_s())
+    [found] = [each.grading for each in evidence.metrics if each.metric == "rubric:helpful"]
+    assert found is not None
+    return found
 
 
 def given(made: GradedWorld, judge_id: str) -> list[Reviewed]:

@@ -179,15 +179,29 @@ def _compared(row: CalibrationRun) -> int:
     return int(row.report.get("compared", row.labelled))
 
 
-def drift_of(session: Session, judge_id: str) -> str | None:
+class Drifted(NamedTuple):
+    """What a look at a judge's anchors came to."""
+
+    drift: str
+    models: tuple[str, ...]  # as providers reported them
+    changed: int  # anchors judged otherwise than at first
+    anchors: int
+
+
+def drift_of(session: Session, judge_id: str) -> Drifted | None:
     """Return what the newest look at the judge's anchors came to, None without one."""
     query = (
-        select(col(DriftLook.drift))
+        select(col(DriftLook.drift), col(DriftLook.report))
         .where(col(DriftLook.judge_id) == judge_id)
         .order_by(col(DriftLook.at).desc(), col(DriftLook.id).desc())
         .limit(1)
     )
-    return session.execute(query).scalar_one_or_none()
+    row = session.execute(query).one_or_none()
+    if row is None:
+        return None
+    drift, report = row
+    models = tuple(report.get("models", ()))
+    return Drifted(drift, models, report.get("changed", 0), report.get("anchors", 0))
 
 
 class Effort(NamedTuple):
