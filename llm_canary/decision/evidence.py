@@ -64,6 +64,7 @@ class GradingEvidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     lately: tuple[int, int] | None = None  # asked and answered last, of the arm with fewer answered
     judges: tuple[str, ...] = ()  # versions that have graded
     models: tuple[str, ...] = ()  # as their providers report them
+    second_models: tuple[str, ...] = ()  # of the judge that is asked where the first is in doubt
     standing: str = "not_enough"  # of the judge: trusted, untrusted or not_enough
     reason: str = ""
     labels: int = 0  # human labels that it was compared with

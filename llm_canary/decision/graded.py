@@ -146,12 +146,13 @@ def _doubts(graded: _Graded) -> Iterator[_Doubt]:
             "cannot be put together"
         )
         yield _Doubt(f"judge_changed:{_names([each[:12] for each in found.judges])}", text)
-    if len(found.models) > 1:
-        text = (
-            f"{name}: the judge's provider reports another model than before "
-            f"({', '.join(found.models)})"
-        )
-        yield _Doubt(f"judge_model:{_names(found.models)}", text)
+    for code, whose, models in (
+        ("judge_model", "the judge's provider", found.models),
+        ("second_judge_model", "the provider of the second judge", found.second_models),
+    ):
+        if len(models) > 1:
+            text = f"{name}: {whose} reports another model than before ({', '.join(models)})"
+            yield _Doubt(f"{code}:{_names(models)}", text)
     if found.standing == UNTRUSTED:
         text = (
             f"{name}: the judge does not agree with people ({found.reason}); improve the rubric or "

@@ -57,6 +57,7 @@ class Grader:
         judges = rubric.rubric.judges
         second = judges.escalate if judges else None
         self._when = (second.when if second else None) or EscalateWhen()
+        self.max_share = self._when.max_share  # of the samples, for the second judge
         self._cache = cache
         self._cap = cap or CostCap(None)
         self._offline = offline
@@ -124,7 +125,7 @@ class Grader:
         return doubted
 
     def _may_escalate(self) -> bool:
-        return self._escalated < self._when.max_share * max(self._seen, _WARM_UP)
+        return self._escalated < self.max_share * max(self._seen, _WARM_UP)
 
     async def _ask(
         self, judge: Judge, sample: Sample, criteria: Sequence[AskedCriterion], repeat: int

@@ -144,6 +144,7 @@ def _grading(
         lately=counts.replies[-1].fewest if counts.replies else None,
         judges=tuple(sorted(facts.judges)),
         models=tuple(sorted(facts.models)),
+        second_models=tuple(sorted(facts.second_models)),
         standing=standing.standing,
         reason=standing.reason,
         labels=standing.labels,

@@ -195,6 +195,35 @@ def test_a_second_look_that_finds_another_model_is_told_from_the_first(tmp_path:
             assert found.moved == (0, 100)
 
 
+def test_another_model_of_the_second_judge_in_the_middle_of_the_rollout_holds(
+    tmp_path: Path,
+) -> None:
+    """It is asked about a few, and rows from before it was kept name the first judge alone."""
+    with world(tmp_path, answers("control", right=0.8), answers("canary", right=0.8)) as made:
+        made.live(20, 30)
+        for models, known in (
+            (["j-1", "j-1\nbig-01"], ("big-01",)),
+            (["j-1\nbig-11"], ("big-01", "big-11")),
+        ):
+            for name in models:
+                with write_session(made.engine) as session:
+                    some = "SELECT id FROM sample WHERE judge_id IS NOT NULL AND reported_model"
+                    told = {"name": name}
+                    session.execute(
+                        text(
+                            "UPDATE sample SET reported_model = :name WHERE id IN "
+                            f"({some} IS NULL ORDER BY id LIMIT 5)"
+                        ),
+                        told,
+                    )
+            found = grading_of(made)
+            assert (found.models, found.second_models) == (("j-1",), known)
+        made.live(10, 30, people=False)
+
+        assert made.view.state == "held"
+        assert any("second judge reports another model" in each for each in made.view.reasons)
+
+
 def anchors(model: str) -> Anchors:
     return Anchors("l", "j", (model,), {str(k): "True" for k in range(100)})
 

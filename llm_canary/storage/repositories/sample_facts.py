@@ -20,6 +20,7 @@ from llm_canary.storage.models.grading import (
     Review,
     Sample,
 )
+from llm_canary.storage.repositories.reported import parted
 from llm_canary.storage.repositories.samples import SampleState
 
 _STANDS = {
@@ -51,6 +52,7 @@ class SampleFacts(NamedTuple):
     targeted: dict[str, ArmSamples]
     judges: dict[str, int]  # judge version -> answers graded
     models: dict[str, int]  # as providers report them
+    second_models: dict[str, int]  # the same of the judge that is asked where the first is in doubt
     judge_points: dict[str, float]  # arm -> uncorrected average of `arms`, 0 to 1
 
 
@@ -59,7 +61,7 @@ def sample_facts(session: Session, rollout_id: str, rubric_id: str, now: datetim
     which = {"rollout_id": rollout_id, "rubric_id": rubric_id, "now": now}
     found: dict[str, dict[str, Counter[str]]] = {each.value: {} for each in Stream}
     judges: Counter[str] = Counter()
-    models: Counter[str] = Counter()
+    models: tuple[Counter[str], Counter[str]] = Counter(), Counter()
     points: dict[str, float] = defaultdict(float)
     for arm, stream, state, judge, model, n, total, *counts in session.execute(_facts(), which):
         own = found[stream].setdefault(arm, Counter())
@@ -67,8 +69,9 @@ def sample_facts(session: Session, rollout_id: str, rubric_id: str, now: datetim
         own.update(dict(zip(ArmSamples._fields[4:], map(int, counts), strict=True)))
         if counts[0] and judge is not None:
             judges[judge] += counts[0]
-        if model is not None:
-            models[model] += n
+        for own_models, name in zip(models, parted(model), strict=True):
+            if name is not None:
+                own_models[name] += n
         if total is not None and stream == Stream.PROBABILITY.value:
             points[arm] += total
     arms, targeted = (
@@ -76,7 +79,7 @@ def sample_facts(session: Session, rollout_id: str, rubric_id: str, now: datetim
         for each in (Stream.PROBABILITY, Stream.TARGETED)
     )
     means = {arm: total / arms[arm].graded for arm, total in points.items()}
-    return SampleFacts(arms, targeted, dict(judges), dict(models), means)
+    return SampleFacts(arms, targeted, dict(judges), dict(models[0]), dict(models[1]), means)
 
 
 def replies_between(

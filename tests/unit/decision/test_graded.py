@@ -113,6 +113,9 @@ def test_what_is_missing_waits_and_asks_a_person_in_the_end(known, reason):
         ),
         pytest.param({"judges": ("j1", "j2")}, "judge_changed:j1+j2", id="another-version"),
         pytest.param({"models": ("j-1", "j-2")}, "judge_model:j-1+j-2", id="another-model"),
+        pytest.param(
+            {"second_models": ("b-1", "b-2")}, "second_judge_model:b-1+b-2", id="second-judge"
+        ),
         pytest.param({"failed": (9, 9)}, "judge_fails:2", id="fails"),
     ],
 )
