@@ -72,7 +72,8 @@ def print_report(report: TrustReport) -> None:
     for name, found in report.probabilities.items():
         error = f"calibration error {found.error:.3f}, Brier {found.brier:.3f}"
         print_facts([(f"confidence of {name}", f"{error}, temperature {found.temperature:.2f}")])
-    print_facts([("standing", str(report.standing)), *(("", text) for text in report.reasons)])
+    standing = [("standing", str(report.standing)), *(("", text) for text in report.reasons)]
+    print_facts([*standing, ("decided by", report.basis)])
 
 
 @judge.command()
@@ -182,18 +183,25 @@ async def _looked(options: dict[str, Any], *, quiet: bool) -> Look | None:
     from msgspec.structs import replace  # noqa: PLC0415
 
     from llm_canary.judging.anchors import anchor_verdicts, people_verdicts  # noqa: PLC0415
+    from llm_canary.judging.build import not_asked  # noqa: PLC0415
     from llm_canary.judging.drift import compare, read_anchors, write_anchors  # noqa: PLC0415
 
     asked = _asked(options)
     first = read_anchors(options["record"])
-    grader = _grader(asked, options, None)
+    second = None if asked.labels.is_pairwise else asked.second
+    grader = _grader(asked, options, None, escalate=second)
+    # Which anchors the second judge is asked about must not depend on which one is answered first.
+    grader.max_share = 1.0
     with progress("judging", len(asked.labels.items), quiet=quiet) as note:
-        now = await anchor_verdicts(asked.labels, asked.judge, grader, note)
+        now = await anchor_verdicts(asked.labels, asked.judge, grader, note, second=second)
     if first is None:
         write_anchors(options["record"], now)
         return None
-    look = compare(first, now, right=people_verdicts(asked.rubric, asked.labels))
-    write_anchors(options["record"], replace(first, looks=look.look))
+    right = people_verdicts(asked.rubric, asked.labels)
+    left_out = not_asked(asked.rubric, options["judge"], is_pairwise=asked.labels.is_pairwise)
+    look = compare(first, now, right=right, not_asked=left_out)
+    known = first.second_models or now.second_models  # of its first time in doubt
+    write_anchors(options["record"], replace(first, looks=look.look, second_models=known))
     if options["store"]:
         from llm_canary.cli.grading_database import store_drift  # noqa: PLC0415
 
@@ -207,6 +215,7 @@ class _Asked(NamedTuple):
     rubric: LoadedRubric
     labels: LabelSet
     judge: Judge
+    second: Judge | None  # asked where the first is in doubt
 
 
 def _asked(options: dict[str, Any]) -> _Asked:
@@ -225,15 +234,23 @@ def _asked(options: dict[str, Any]) -> _Asked:
         raise ConfigError(f"rubric {name} needs no judge: a program decides all of it")
     if labels.is_pairwise and rubric.rubric.pairwise is None:
         raise ConfigError(f"the labels are of pairs, and rubric {name} has no `pairwise:`")
-    return _Asked(rubric, labels, found.first)
+    return _Asked(rubric, labels, found.first, found.second)
 
 
-def _grader(asked: _Asked, options: dict[str, Any], cache: Cache | None) -> Grader:
+def _grader(
+    asked: _Asked,
+    options: dict[str, Any],
+    cache: Cache | None,
+    *,
+    escalate: Judge | None = None,
+) -> Grader:
     from llm_canary.judging.grader import Grader  # noqa: PLC0415
 
     cap = cost_cap(options["max_cost_usd"])
     offline = options["offline"]
-    return Grader(asked.rubric, asked.judge, cache=cache, cap=cap, offline=offline)
+    return Grader(
+        asked.rubric, asked.judge, escalate=escalate, cache=cache, cap=cap, offline=offline
+    )
 
 
 def _gap(probe: Probe) -> str:

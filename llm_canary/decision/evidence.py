@@ -18,7 +18,10 @@ EVIDENCE_FORMAT = 1
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What earlier decisions and people have settled; new with each stage, but for `harm`."""
+    """What earlier decisions and people have settled.
+
+    New with each stage, but for `harm` and those of `accepted` that have happened for good.
+    """
 
     looks_done: int = 0
     shown: dict[str, str] = {}  # metric -> how it was shown not inferior in this stage
@@ -61,11 +64,14 @@ class GradingEvidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     lately: tuple[int, int] | None = None  # asked and answered last, of the arm with fewer answered
     judges: tuple[str, ...] = ()  # versions that have graded
     models: tuple[str, ...] = ()  # as their providers report them
+    second_models: tuple[str, ...] = ()  # of the judge that is asked where the first is in doubt
     standing: str = "not_enough"  # of the judge: trusted, untrusted or not_enough
     reason: str = ""
     labels: int = 0  # human labels that it was compared with
     calibrated_age_s: float | None = None
     drift: str | None = None  # stable, judge_drift or system_change
+    drift_models: tuple[str, ...] = ()  # as reported at that look
+    moved: tuple[int, int] = (0, 0)  # anchors judged otherwise than at first, and compared
 
 
 class MetricEvidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

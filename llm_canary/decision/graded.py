@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,8 +17,17 @@ from llm_canary.stats.aipw import MIN_PROBABILITY
 
 MIN_ARM_LABELS = 30
 _MAX_FAILED, _MIN_FAILED = 0.02, 5
+_PERCENT = (2, 4, 8, 16, 32, 64)  # a person is asked again where it has got twice as bad
 TRUSTED, UNTRUSTED = "trusted", "untrusted"
 _STABLE = "stable"
+
+
+class _Doubt(NamedTuple):
+    """What makes grades doubtful: whoever accepts it accepts this `code` at no greater `share`."""
+
+    code: str
+    text: str
+    share: float | None = None
 
 
 class _Graded(msgspec.Struct, frozen=True):
@@ -39,12 +49,28 @@ def lacking(plan: Plan, found: MetricEvidence) -> str | None:
 def judge_problems(plan: Plan, evidence: Evidence) -> list[Problem]:
     """Return what makes the grades of a deciding rubric doubtful; each needs a person."""
     terms, decides = graded_by(plan), set(deciding(plan))
+    accepted = set(evidence.progress.accepted)
     return [
-        Problem(code=f"{code}:{each.metric}", text=text, needs_person=True, metric=each.metric)
+        Problem(
+            code=_code(doubt, each.metric, accepted),
+            text=doubt.text,
+            needs_person=True,
+            metric=each.metric,
+        )
         for each in evidence.metrics
         if each.grading is not None and each.metric in decides
-        for code, text in _doubts(_Graded(each.metric, terms[each.grading.rubric], each.grading))
+        for doubt in _doubts(_Graded(each.metric, terms[each.grading.rubric], each.grading))
     ]
+
+
+def _code(doubt: _Doubt, metric: str, accepted: Collection[str]) -> str:
+    """Return the code: with the percentage that the share has passed, or an accepted higher one."""
+    if doubt.share is None:
+        return f"{doubt.code}:{metric}"
+    passed = [each for each in _PERCENT if 100.0 * doubt.share >= each]
+    steps = _PERCENT[max(len(passed) - 1, 0) :]
+    codes = [f"{doubt.code}:{each}:{metric}" for each in steps]
+    return next((code for code in codes if code in accepted), codes[0])
 
 
 def _no_text(graded: _Graded) -> str | None:
@@ -103,54 +129,48 @@ def _few_replies(terms: Grading, found: GradingEvidence) -> str | None:
     return None
 
 
-def _doubts(graded: _Graded) -> Iterator[tuple[str, str]]:
-    terms, found = graded.grading, graded.found
-    failed = sum(found.failed)
-    if failed >= _MIN_FAILED and failed > _MAX_FAILED * (failed + sum(found.judged)):
-        yield (
-            "judge_fails",
-            (
-                f"{graded.metric}: the judge failed on {failed} of {failed + sum(found.judged)} "
-                "answers, and more than 2 % may be no accident"
-            ),
+def _doubts(graded: _Graded) -> Iterator[_Doubt]:
+    terms, found, name = graded.grading, graded.found, graded.metric
+    failed, judged = sum(found.failed), sum(found.judged)
+    if failed >= _MIN_FAILED and failed > _MAX_FAILED * (failed + judged):
+        text = (
+            f"{name}: the judge failed on {failed} of {failed + judged} answers, and more than 2 % "
+            "may be no accident"
         )
+        yield _Doubt("judge_fails", text, failed / (failed + judged))
     if not terms.needs_judge:
         return
     if len(found.judges) > 1:
-        yield (
-            "judge_changed",
-            (
-                f"{graded.metric}: {len(found.judges)} judge versions have graded this rollout; "
-                "their grades cannot be put together"
-            ),
+        text = (
+            f"{name}: {len(found.judges)} judge versions have graded this rollout; their grades "
+            "cannot be put together"
         )
-    if len(found.models) > 1:
-        yield (
-            "judge_model",
-            (
-                f"{graded.metric}: the judge's provider reports another model than before "
-                f"({', '.join(found.models)})"
-            ),
-        )
+        yield _Doubt(f"judge_changed:{_names([each[:12] for each in found.judges])}", text)
+    for code, whose, models in (
+        ("judge_model", "the judge's provider", found.models),
+        ("second_judge_model", "the provider of the second judge", found.second_models),
+    ):
+        if len(models) > 1:
+            text = f"{name}: {whose} reports another model than before ({', '.join(models)})"
+            yield _Doubt(f"{code}:{_names(models)}", text)
     if found.standing == UNTRUSTED:
-        yield (
-            "judge_untrusted",
-            (
-                f"{graded.metric}: the judge does not agree with people ({found.reason}); improve "
-                "the rubric or the judge and start a new rollout, or decide by hand"
-            ),
+        text = (
+            f"{name}: the judge does not agree with people ({found.reason}); improve the rubric or "
+            "the judge and start a new rollout, or decide by hand"
         )
+        yield _Doubt("judge_untrusted", text)
     age_s = found.calibrated_age_s
     if found.standing == TRUSTED and age_s is not None and age_s > terms.max_age_s:
-        yield (
-            "judge_stale",
-            f"{graded.metric}: the judge was last compared with people {duration_text(age_s)} ago",
-        )
+        text = f"{name}: the judge was last compared with people {duration_text(age_s)} ago"
+        yield _Doubt("judge_stale", text)
     if found.drift not in (None, _STABLE):
-        yield (
-            "judge_drift",
-            (
-                f"{graded.metric}: the judge no longer says what it said about the same answers "
-                f"({found.drift})"
-            ),
+        text = (
+            f"{name}: the judge no longer says what it said about the same answers ({found.drift})"
         )
+        changed, anchors = found.moved
+        share = changed / anchors if anchors else 0.0
+        yield _Doubt(f"judge_drift:{found.drift}:{_names(found.drift_models)}", text, share)
+
+
+def _names(of: Sequence[str]) -> str:
+    return "+".join(of)

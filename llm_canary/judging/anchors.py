@@ -16,27 +16,50 @@ from llm_canary.rubric.load import LoadedRubric
 
 
 async def anchor_verdicts(
-    labels: LabelSet, judge: Judge, grader: Grader, note: Callable[[], None] = lambda: None
+    labels: LabelSet,
+    judge: Judge,
+    grader: Grader,
+    note: Callable[[], None] = lambda: None,
+    *,
+    second: Judge | None = None,
 ) -> Anchors:
-    """Return the judge's verdict on each anchor; anchors without one are left out."""
+    """Return the judge's verdict on each anchor; anchors without one are left out.
+
+    `second` is the judge that the grader asks where the first is in doubt; of pairs it never does.
+    """
     verdicts: dict[str, str] = {}
     models: set[str] = set()
+    second_models: set[str] = set()
+    second_asked = 0
 
     async def ask(item: Labelled) -> None:
+        nonlocal second_asked
         if item.responses is not None:
             compared = await compare(judge, Pair(item.sample, *item.responses))
             if compared.best_known is not None:
                 verdicts[item.sample.id] = compared.best_known
         else:
             result = await grader.grade(item.sample)
-            models.update(each.reported_model for each in result.judgements if each.reported_model)
+            for each in result.judgements:
+                is_first = each.judge_id == judge.version.id
+                second_asked += not is_first
+                if each.reported_model:
+                    (models if is_first else second_models).add(each.reported_model)
             if result.score.passed is not None:
                 verdicts[item.sample.id] = str(result.score.passed)
         note()
 
     async for _ in each_bounded(ask, labels.items, CONCURRENCY):
         pass
-    return Anchors(labels.hash, judge.version.id, tuple(sorted(models)), verdicts)
+    return Anchors(
+        labels.hash,
+        judge.version.id,
+        tuple(sorted(models)),
+        verdicts,
+        second_id=second.version.id if second is not None else "",
+        second_models=tuple(sorted(second_models)),
+        second_asked=second_asked,
+    )
 
 
 def people_verdicts(rubric: LoadedRubric, labels: LabelSet) -> dict[str, str]:

@@ -59,6 +59,23 @@ def judges_of(
     raise ConfigError(f"there is no judge {word!r}; expected {FORMS}")
 
 
+def not_asked(rubric: LoadedRubric, word: str, *, is_pairwise: bool) -> tuple[str, ...]:
+    """Return the judges of the rubric that are not asked where `word` names the judges."""
+    judges = rubric.rubric.judges
+    if judges is None:
+        return ()
+    asked = {"primary": ("primary", "escalate"), "escalate": ("escalate",)}.get(word, ())
+    if is_pairwise:
+        asked = asked[:1]
+    named = [("primary", judges.primary), ("escalate", judges.escalate)]
+    named += [("panel", each) for each in (judges.panel.members if judges.panel else ())]
+    return tuple(
+        f"{role} {entry.model or entry.verdicts}"
+        for role, entry in named
+        if entry is not None and role not in asked
+    )
+
+
 def _of_rubric(word: str, rubric: LoadedRubric, folder: Path, families: Collection[str]) -> Judges:
     judges = rubric.rubric.judges
     if judges is None:

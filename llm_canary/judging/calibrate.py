@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from llm_canary.judging.grader import Grader, Result
+from llm_canary.judging.grader import Grader
 from llm_canary.judging.judgement import Judge, JudgeVersion, Pair, Preference, Status
-from llm_canary.judging.labels import Labelled, LabelSet, majority, people_grades
+from llm_canary.judging.labels import Labelled, LabelSet, with_labels
 from llm_canary.judging.pairwise import first_shown_won, reconcile
 from llm_canary.judging.trust import (
     OVERALL,
@@ -23,9 +23,14 @@ from llm_canary.judging.trust import (
     worst,
 )
 from llm_canary.rubric.checks import Checks
-from llm_canary.rubric.grades import Grade, Graded, score
+from llm_canary.rubric.grades import Grade, Graded, NotGraded, Why, score
 from llm_canary.rubric.load import LoadedRubric
-from llm_canary.rubric.schema import AskedCriterion, ChoiceCriterion, OrdinalCriterion
+from llm_canary.rubric.schema import (
+    AskedCriterion,
+    ChoiceCriterion,
+    OrdinalCriterion,
+    Rubric,
+)
 from llm_canary.stats.corrected import Interval, Operating, mean_interval, proportion_interval
 from llm_canary.stats.probability import (
     CascadePoint,
@@ -84,6 +89,14 @@ class TrustReport(Struct, frozen=True):
     operating: Operating | None  # how the judge's passes relate to people's; not of pairs
     standing: Standing
     reasons: tuple[str, ...]
+    compared: int = 0  # of the judged, those that the standing rests on
+
+    @property
+    def basis(self) -> str:
+        """What makes the standing, in words."""
+        if not _is_whole(self.subjects[:1]):
+            return "no answer has labels of all its criteria, so the criteria decide, the worst one"
+        return "the answer as a whole decides; criteria and tags are shown, and decide nothing"
 
 
 class _Found(NamedTuple):
@@ -108,10 +121,40 @@ async def calibrate(
         found = await _pairs(rubric, labels, judge, note)
     else:
         found = await _single(rubric, labels, grader, note)
+    return _report(rubric, labels, judge.version, found)
+
+
+def compare_stored(
+    rubric: LoadedRubric,
+    labels: LabelSet,
+    version: JudgeVersion,
+    stored: Mapping[str, Mapping[str, Graded]],
+) -> TrustReport:
+    """Return the report of a judge on single answers that it has graded already.
+
+    `stored` are the grades of all criteria by the answer's id, those of programs among them; so
+    nothing is graded again, and no text is needed.
+    """
+    found = _Singles(rubric.rubric)
+    asked = {each.id for each in rubric.rubric.asked}
+    for item in labels.items:
+        grades = stored[item.sample.id]
+        known = {
+            name: each
+            for name, each in grades.items()
+            if name not in asked or (isinstance(each, NotGraded) and each.why is Why.NOT_APPLICABLE)
+        }
+        found.add(item, known, grades)
+    return _report(rubric, labels, version, found.found({}))
+
+
+def _report(
+    rubric: LoadedRubric, labels: LabelSet, version: JudgeVersion, found: _Found
+) -> TrustReport:
     trust = rubric.rubric.trust
     strata = by_stratum(found.overall, trust)
-    deciding = [each for each in found.subjects if each.name in (OVERALL, PREFERENCE) and each.n]
-    deciding = deciding or found.subjects
+    whole = found.subjects[:1]
+    deciding = whole if _is_whole(whole) else found.subjects
     standing = worst(each.standing for each in deciding)
     reasons = [f"{each.name}: {text}" for each in deciding for text in each.reasons]
     apart = arms_differ(strata)
@@ -131,10 +174,11 @@ async def calibrate(
         rubric=rubric.rubric.id,
         rubric_version=rubric.rubric.version,
         rubric_hash=rubric.content_hash,
-        judge=judge.version,
+        judge=version,
         label_hash=labels.hash,
         labelled=len(labels.items),
         judged=len(labels.items) - sum(found.failures.values()),
+        compared=min((each.n for each in deciding), default=0),
         failures=dict(found.failures),
         subjects=tuple(found.subjects),
         strata=strata,
@@ -148,72 +192,100 @@ async def calibrate(
     )
 
 
+def _is_whole(subjects: Sequence[Subject]) -> bool:
+    return any(each.name in (OVERALL, PREFERENCE) for each in subjects)
+
+
 async def _single(
     rubric: LoadedRubric, labels: LabelSet, grader: Grader, note: Callable[[], None]
 ) -> _Found:
-    asked = rubric.rubric.asked
     checks = Checks(rubric.rubric, rubric.schemas)
     by_key = {(each.sample.id, each.sample.response): each for each in labels.items}
     failures: Counter[str] = Counter()
-    rated: dict[str, list[Rated]] = {each.id: [] for each in asked}
-    sure: dict[str, list[tuple[float, float]]] = {each.id: [] for each in asked}
-    overall: list[Rated] = []
+    found = _Singles(rubric.rubric)
     async for result in grader.grade_all(each.sample for each in labels.items):
         note()
         if result.failure is not None:
             failures[str(result.failure)] += 1
             continue
-        key = (result.sample.id, result.sample.response)
-        people = people_grades(by_key[key], rubric.rubric, checks)
-        for criterion in asked:
-            _add(criterion, by_key[key], people[criterion.id], result, rated, sure)
-        human = score(rubric.rubric, people)
-        if human.passed is not None and result.score.passed is not None:
-            tags = by_key[key].sample.tags
-            overall.append(Rated(float(human.passed), float(result.score.passed), tags=tags))
-    trust = rubric.rubric.trust
-    subjects = [assess(OVERALL, overall, trust)] if overall else []
-    for criterion in asked:
-        if rated[criterion.id]:
+        item = by_key[result.sample.id, result.sample.response]
+        found.add(item, checks.grade(item.sample), result.grades)
+    return found.found(failures)
+
+
+class _Singles:
+    """Single answers as numbers: as a whole and by criterion."""
+
+    def __init__(self, rubric: Rubric) -> None:
+        self._rubric = rubric
+        self._overall: list[Rated] = []
+        self._rated: dict[str, list[Rated]] = {each.id: [] for each in rubric.asked}
+        self._sure: dict[str, list[tuple[float, float]]] = {each.id: [] for each in rubric.asked}
+
+    def add(
+        self, item: Labelled, known: Mapping[str, Graded], judged: Mapping[str, Graded]
+    ) -> None:
+        """Take in one answer; `known` are the grades that nobody has to give."""
+        people = with_labels(item, self._rubric, known)
+        alone = {
+            name: with_labels(_of_rater(item, name), self._rubric, known)
+            for name in dict.fromkeys(each.rater for each in item.labels)
+        }
+        tags = item.sample.tags
+        human, judge = _passes(self._rubric, people), _passes(self._rubric, judged)
+        if human is not None and judge is not None:
+            verdicts = {name: _passes(self._rubric, grades) for name, grades in alone.items()}
+            own = {name: verdict for name, verdict in verdicts.items() if verdict is not None}
+            self._overall.append(Rated(human, judge, own, tags))
+        for criterion in self._rubric.asked:
+            said, given = people[criterion.id], judged.get(criterion.id)
+            if not isinstance(said, Grade) or not isinstance(given, Grade):
+                continue
+            code = _coder(criterion)
+            raters = {
+                name: code(label)
+                for name, grades in alone.items()
+                if isinstance(label := grades[criterion.id], Grade)
+            }
+            self._rated[criterion.id].append(Rated(code(said), code(given), raters, tags))
+            if given.confidence is not None:
+                right = float(given.label == said.label)
+                self._sure[criterion.id].append((given.confidence, right))
+
+    def found(self, failures: Mapping[str, int]) -> _Found:
+        """Return what all of them come to."""
+        trust, overall = self._rubric.trust, self._overall
+        subjects = [assess(OVERALL, overall, trust)] if overall else []
+        for criterion in self._rubric.asked:
+            rated = self._rated[criterion.id]
             is_scale = isinstance(criterion, OrdinalCriterion)
-            subjects.append(
-                assess(
-                    criterion.id,
-                    rated[criterion.id],
-                    trust,
-                    weights="quadratic" if is_scale else "none",
-                    level="ordinal" if is_scale else "nominal",
+            if rated:
+                subjects.append(
+                    assess(
+                        criterion.id,
+                        rated,
+                        trust,
+                        weights="quadratic" if is_scale else "none",
+                        level="ordinal" if is_scale else "nominal",
+                    )
                 )
-            )
-    if not overall:
-        overall = next((each for each in rated.values() if each), [])
-    probabilities = {
-        name: _probabilities(pairs) for name, pairs in sure.items() if len(pairs) >= MIN_CALIBRATION
-    }
-    return _Found(subjects, overall, failures, None, probabilities)
+        if not overall:
+            overall = next((each for each in self._rated.values() if each), [])
+        probabilities = {
+            name: _probabilities(pairs)
+            for name, pairs in self._sure.items()
+            if len(pairs) >= MIN_CALIBRATION
+        }
+        return _Found(subjects, overall, failures, None, probabilities)
 
 
-def _add(
-    criterion: AskedCriterion,
-    item: Labelled,
-    human: Graded,
-    result: Result,
-    rated: Mapping[str, list[Rated]],
-    sure: Mapping[str, list[tuple[float, float]]],
-) -> None:
-    judged = result.grades.get(criterion.id)
-    if not isinstance(human, Grade) or not isinstance(judged, Grade):
-        return
-    code = _coder(criterion)
-    raters: dict[str, float] = {}
-    for label in item.labels:
-        if label.criterion == criterion.id:
-            alone = majority(item._replace(labels=(label,)), criterion)
-            if isinstance(alone, Grade):
-                raters[label.rater] = code(alone)
-    rated[criterion.id].append(Rated(code(human), code(judged), raters, item.sample.tags))
-    if judged.confidence is not None and result.judgements:
-        sure[criterion.id].append((judged.confidence, float(judged.label == human.label)))
+def _of_rater(item: Labelled, name: str) -> Labelled:
+    return item._replace(labels=tuple(each for each in item.labels if each.rater == name))
+
+
+def _passes(rubric: Rubric, grades: Mapping[str, Graded]) -> float | None:
+    passed = score(rubric, grades).passed
+    return None if passed is None else float(passed)
 
 
 def _coder(criterion: AskedCriterion) -> Callable[[Grade], float]:

@@ -6,7 +6,7 @@ a daily look over a year raises a false alarm no more often than a single one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from math import pi
 from pathlib import Path
@@ -37,6 +37,9 @@ class Anchors(Struct, frozen=True):
     reported_models: tuple[str, ...]
     verdicts: dict[str, str]
     looks: int = 0
+    second_id: str = ""  # of the judge that is asked where the first is in doubt
+    second_models: tuple[str, ...] = ()
+    second_asked: int = 0  # anchors
 
 
 class Look(Struct, frozen=True):
@@ -49,10 +52,15 @@ class Look(Struct, frozen=True):
     p_value: float
     alpha: float  # what this look may spend
     reasons: tuple[str, ...]
+    models: tuple[str, ...] = ()  # reported now, and not at the first look
 
 
-def compare(first: Anchors, now: Anchors, *, right: Mapping[str, str]) -> Look:
+def compare(
+    first: Anchors, now: Anchors, *, right: Mapping[str, str], not_asked: Sequence[str] = ()
+) -> Look:
     """Return what the verdicts of `now` come to; `right` holds people's, by anchor.
+
+    `not_asked` are the judges of the rubric that the looks leave out, so that the look says so.
 
     The test is two-sided and exact (McNemar): anchors on which the judge was right and is wrong,
     against the reverse. Look k may spend alpha x 6 / (pi k)^2, which adds up to alpha.
@@ -60,6 +68,11 @@ def compare(first: Anchors, now: Anchors, *, right: Mapping[str, str]) -> Look:
     if first.label_hash != now.label_hash:
         raise ConfigError(
             "the anchors are not those of the first look; keep the frozen file, or start anew"
+        )
+    if now.second_id and not first.second_id:
+        raise ConfigError(
+            "the first look did not ask the second judge of the rubric; start anew with another "
+            "--record"
         )
     look = first.looks + 1
     common = first.verdicts.keys() & now.verdicts.keys()
@@ -78,14 +91,41 @@ def compare(first: Anchors, now: Anchors, *, right: Mapping[str, str]) -> Look:
     if p_value < alpha:
         drift = Drift.JUDGE_DRIFT
         reasons.append(f"{lost} anchors are lost and {won} won (p {p_value:.2g} < {alpha:.2g})")
-    if first.judge_id != now.judge_id:
+    if other := _other_system(first, now):
         drift = Drift.SYSTEM_CHANGE
-        reasons.append("the judge is another version: its model, parameters or wording changed")
-    elif first.reported_models != now.reported_models:
-        drift = Drift.SYSTEM_CHANGE
-        was, is_ = ", ".join(first.reported_models), ", ".join(now.reported_models)
-        reasons.append(f"the provider reports another model: {was} before, {is_} now")
-    return Look(drift, look, len(common), len(changed), p_value, alpha, tuple(reasons))
+        reasons += other
+    if now.second_id and not now.second_asked:
+        reasons.append("the second judge was asked about no anchor: the first was sure of all")
+    if not_asked:
+        reasons.append(f"not asked: {', '.join(not_asked)}")
+    known = {*first.reported_models, *first.second_models}
+    new = sorted({*now.reported_models, *now.second_models} - known)
+    return Look(
+        drift,
+        look,
+        len(common),
+        len(changed),
+        p_value,
+        alpha,
+        tuple(reasons),
+        tuple(new),
+    )
+
+
+def _other_system(first: Anchors, now: Anchors) -> list[str]:
+    """Return what tells that other judges have answered."""
+    if (first.judge_id, first.second_id) != (now.judge_id, now.second_id):
+        return ["the judge is another version: its model, parameters or wording changed"]
+    both = [(first.reported_models, now.reported_models)]
+    if (
+        first.second_models and now.second_models
+    ):  # it may have been asked about nothing at one look
+        both.append((first.second_models, now.second_models))
+    return [
+        f"the provider reports another model: {', '.join(was)} before, {', '.join(is_)} now"
+        for was, is_ in both
+        if was != is_
+    ]
 
 
 def read_anchors(path: Path) -> Anchors | None:

@@ -11,7 +11,7 @@ from llm_canary.judging.bounded import each_bounded
 from llm_canary.judging.budget import Breaker, CostCap
 from llm_canary.judging.cache import Cache, cache_key
 from llm_canary.judging.judgement import Judge, Judgement, Spent, Status
-from llm_canary.rubric.checks import Checks, not_applicable
+from llm_canary.rubric.checks import Checks
 from llm_canary.rubric.grades import Grade, Graded, NotGraded, Score, Why, score
 from llm_canary.rubric.load import LoadedRubric
 from llm_canary.rubric.sample import Sample
@@ -57,6 +57,7 @@ class Grader:
         judges = rubric.rubric.judges
         second = judges.escalate if judges else None
         self._when = (second.when if second else None) or EscalateWhen()
+        self.max_share = self._when.max_share  # of the samples, for the second judge
         self._cache = cache
         self._cap = cap or CostCap(None)
         self._offline = offline
@@ -80,13 +81,7 @@ class Grader:
         """Return the grades and score of one sample."""
         self._seen += 1
         grades = self._checks.grade(sample)
-        asked: list[AskedCriterion] = []
-        for criterion in self._rubric.asked:
-            absent = not_applicable(criterion, sample)
-            if absent is None:
-                asked.append(criterion)
-            else:
-                grades[criterion.id] = absent
+        asked = [each for each in self._rubric.asked if each.id not in grades]
         judgements: list[Judgement] = []
         if asked and self._judge is not None:
             judgements = await self._judged(sample, asked, grades, repeat)
@@ -130,7 +125,7 @@ class Grader:
         return doubted
 
     def _may_escalate(self) -> bool:
-        return self._escalated < self._when.max_share * max(self._seen, _WARM_UP)
+        return self._escalated < self.max_share * max(self._seen, _WARM_UP)
 
     async def _ask(
         self, judge: Judge, sample: Sample, criteria: Sequence[AskedCriterion], repeat: int

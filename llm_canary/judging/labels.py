@@ -22,7 +22,7 @@ import orjson
 from llm_canary.documents.rows import Row, RowProblems, read_rows
 from llm_canary.errors import ConfigError, DataError
 from llm_canary.judging.judgement import Preferred
-from llm_canary.rubric.checks import Checks, not_applicable
+from llm_canary.rubric.checks import Checks
 from llm_canary.rubric.grades import Grade, Graded, NotGraded, Why, grade
 from llm_canary.rubric.load import LoadedRubric
 from llm_canary.rubric.prompt import CANNOT_ASSESS
@@ -130,13 +130,19 @@ def seconds(at: str | None) -> float | None:
 def people_grades(item: Labelled, rubric: Rubric, checks: Checks) -> dict[str, Graded]:
     """Return what people say about a single answer, and what no person has to decide.
 
-    The majority of the labels, or the median level; where people are evenly divided there is no
-    grade. Checks are run, and what does not apply is not asked of anybody.
+    Checks are run, and what does not apply is not asked of anybody.
     """
-    grades = checks.grade(item.sample)
-    for criterion in rubric.asked:
-        grades[criterion.id] = not_applicable(criterion, item.sample) or majority(item, criterion)
-    return grades
+    return with_labels(item, rubric, checks.grade(item.sample))
+
+
+def with_labels(item: Labelled, rubric: Rubric, known: Mapping[str, Graded]) -> dict[str, Graded]:
+    """Return the grades that are `known` without people, and what people say of the others.
+
+    The majority of the labels, or the median level; where people are evenly divided there is no
+    grade.
+    """
+    said = {each.id: majority(item, each) for each in rubric.asked if each.id not in known}
+    return {**known, **said}
 
 
 def majority(item: Labelled, criterion: Criterion) -> Graded:

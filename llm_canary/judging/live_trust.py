@@ -6,8 +6,6 @@ made anew whenever labels have come, and is what the gates of rubrics read.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,24 +14,14 @@ from sqlalchemy.engine import Engine
 from llm_canary.clock import Clock, utc
 from llm_canary.errors import ConfigError, DataError
 from llm_canary.judging.build import judges_of
-from llm_canary.judging.calibrate import calibrate
-from llm_canary.judging.grader import Grader
-from llm_canary.judging.judgement import (
-    Judge,
-    Judgement,
-    JudgeVersion,
-    Order,
-    Pair,
-    Preference,
-    Status,
-)
+from llm_canary.judging.calibrate import compare_stored
+from llm_canary.judging.judgement import JudgeVersion
 from llm_canary.judging.labels import HumanLabel, Labelled, label_set
-from llm_canary.judging.material import recorded_sample
 from llm_canary.judging.trust import ARM_TAG
 from llm_canary.rubric.grades import Graded
 from llm_canary.rubric.keep import restore
+from llm_canary.rubric.load import LoadedRubric
 from llm_canary.rubric.sample import Sample
-from llm_canary.rubric.schema import AskedCriterion
 from llm_canary.storage.engine import read_session, write_session
 from llm_canary.storage.repositories.grading import add_calibration
 from llm_canary.storage.repositories.reviewed import Compared, Reviewed, compared, reviewed
@@ -61,56 +49,35 @@ def _is_due(each: Compared, now_s: float) -> bool:
 def _compare(engine: Engine, clock: Clock, due: Compared) -> bool:
     with read_session(engine) as session:
         text = rubric_text(session, due.rubric_text_id)
-        rows = reviewed(session, due.rubric_text_id, due.judge_id)
+        rows = reviewed(session, due.judge_id)
+    if not rows:
+        return False
     try:
         rubric = restore(text or "")
-        judge = _StoredJudge(due.judge_id, rows, _version(text or "", due.judge_id))
+        version = _version(rubric, due.judge_id)
     except (ConfigError, DataError):
         return False
-    items = [item for row in rows if (item := _labelled(row)) is not None]
-    if not items:
-        return False
-    grader = Grader(rubric, judge)
-    report = asyncio.run(calibrate(rubric, label_set(items), judge, grader))
-    plain = msgspec.to_builtins(report) | {"labelled": due.labelled}
+    labels = label_set(_labelled(row) for row in rows)
+    grades = {row.inference_id: msgspec.convert(row.grades, _GRADES) for row in rows}
+    report = compare_stored(rubric, labels, version, grades)
     with write_session(engine) as session:
-        add_calibration(session, utc(clock.now_s()), plain, source=SOURCE)
+        add_calibration(session, utc(clock.now_s()), msgspec.to_builtins(report), source=SOURCE)
     return True
 
 
-class _StoredJudge:
-    """Answers with the judgements that are stored."""
-
-    def __init__(self, judge_id: str, rows: Sequence[Reviewed], version: JudgeVersion) -> None:
-        self.version = version
-        self._grades = {row.inference_id: row.grades for row in rows}
-        self._judge_id = judge_id
-
-    async def grade(self, sample: Sample, criteria: Sequence[AskedCriterion]) -> Judgement:
-        grades = msgspec.convert(self._grades[sample.id], _GRADES)
-        asked = {each.id: grades[each.id] for each in criteria if each.id in grades}
-        return Judgement(sample.id, self._judge_id, Status.OK, asked)
-
-    async def compare(self, pair: Pair, order: Order) -> Preference:
-        return Preference(pair.sample.id, self._judge_id, order, Status.MISSING)
-
-
-def _version(text: str, judge_id: str) -> JudgeVersion:
-    rubric = restore(text)
-    judge: Judge | None = judges_of("primary", rubric, Path()).first
+def _version(rubric: LoadedRubric, judge_id: str) -> JudgeVersion:
+    judge = judges_of("primary", rubric, Path()).first
     if judge is not None and judge.version.id == judge_id:
         return judge.version
     return JudgeVersion(judge_id, "unknown", "unknown", {}, "", rubric.content_hash)
 
 
-def _labelled(row: Reviewed) -> Labelled | None:
-    tags = {ARM_TAG: row.arm} if row.arm else {}
-    sample = recorded_sample(row.inference_id, row.request, row.response, tags=tags)
-    if sample is None:
-        return None
+def _labelled(row: Reviewed) -> Labelled:
     labels = tuple(
         HumanLabel(reviewer, criterion, label, at.isoformat())
         for reviewer, at, given in row.reviews
         for criterion, label in given.items()
     )
-    return Labelled(sample, labels)
+    tags = {ARM_TAG: row.arm} if row.arm else {}
+    # Of the answer itself nothing is looked at: its text may have expired long ago.
+    return Labelled(Sample(row.inference_id, "", "", tags=tags), labels)

@@ -12,6 +12,7 @@ from llm_canary.judging.material import recorded_sample
 from llm_canary.rubric.grades import Grade, Why
 from llm_canary.rubric.sample import Sample
 from llm_canary.sampling import place
+from llm_canary.storage.repositories.reported import joined
 from llm_canary.storage.repositories.samples import Claimed, SampleState, Saved
 
 _UNCERTAIN_BELOW = 0.7
@@ -36,6 +37,7 @@ def graded_row(claimed: Claimed, version: str, result: Result) -> Saved:
     for each in result.judgements:
         spent += each.spent
     asked = next((each for each in result.judgements if each.judge_id == version), None)
+    second = next((each for each in result.judgements if each.judge_id != version), None)
     failure = result.failure
     row = {
         "judge_id": version,
@@ -43,7 +45,9 @@ def graded_row(claimed: Claimed, version: str, result: Result) -> Saved:
         "score": result.score.value,
         "passed": result.score.passed,
         "grades": msgspec.to_builtins(dict(result.grades)),
-        "reported_model": asked.reported_model if asked else None,
+        "reported_model": joined(
+            asked.reported_model if asked else None, second.reported_model if second else None
+        ),
         "injection_suspected": any(each.injection_suspected for each in result.judgements),
         "calls": spent.calls,
         "tokens_in": spent.tokens_in,

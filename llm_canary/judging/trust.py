@@ -174,7 +174,8 @@ def _between_people(
         [[each.raters.get(name) for name in names] for each in rated], level=level
     )
     if len(names) > MAX_RATERS:
-        return alpha, alpha
+        shared = sum(len(each.raters) > 1 for each in rated)
+        return (alpha if shared >= MIN_SHARED else None), alpha
     kappas = []
     for first, second in combinations(names, 2):
         both = [each.raters for each in rated if first in each.raters and second in each.raters]

@@ -55,7 +55,7 @@ class Run(NamedTuple):
     at: Any
     judge_id: str
     standing: str
-    labelled: int
+    labelled: int  # labels that the standing rests on
     source: str
     report: TrustReport
 
@@ -122,6 +122,7 @@ class JudgeView:
     standing: str
     tone: str
     why: tuple[str, ...]
+    basis: str
     needed: str
     seen: Moment
     points: tuple[Point, ...]  # the oldest first
@@ -202,8 +203,9 @@ def runs_of(rows: Sequence[Mapping[str, Any]]) -> list[Run]:
             report = msgspec.convert(row["report"], TrustReport)
         except msgspec.ValidationError:
             continue
+        compared = report.compared or row["labelled"]
         runs.append(
-            Run(row["at"], row["judge_id"], row["standing"], row["labelled"], row["source"], report)
+            Run(row["at"], row["judge_id"], row["standing"], compared, row["source"], report)
         )
     return runs
 
@@ -242,8 +244,11 @@ def _judge(runs: Sequence[Run], trust: TrustEntry, now_s: float) -> JudgeView:
     newest: dict[str, Run] = {}
     for run in runs:
         newest.setdefault(run.source, run)
-    # As gates see it: a source that does not trust the judge counts for all.
-    deciding = min(newest.values(), key=lambda run: (_ORDER.index(run.standing), -run.labelled))
+    # As gates see it: a source that does not trust the judge counts for all, newer trust for more
+    # than older; where none can tell, the one with most labels.
+    best = min((run.standing for run in newest.values()), key=_ORDER.index)
+    alike = [run for run in newest.values() if run.standing == best]
+    deciding = alike[0] if best != "not_enough" else max(alike, key=lambda run: run.labelled)
     report, age_s = deciding.report, now_s - deciding.at.timestamp()
     word, tone = _STANDINGS[deciding.standing]
     why = list(report.reasons)
@@ -256,6 +261,7 @@ def _judge(runs: Sequence[Run], trust: TrustEntry, now_s: float) -> JudgeView:
         standing=word,
         tone=tone,
         why=tuple(why),
+        basis=report.basis,
         needed=labels_needed(deciding, trust),
         seen=moment(deciding.at) or Moment("", ""),
         points=tuple(_point(run) for run in reversed(runs[:_POINTS])),
@@ -272,8 +278,9 @@ def _facts(run: Run) -> tuple[tuple[str, str], ...]:
     report = run.report
     facts = [
         ("Rests on", _SOURCES.get(run.source, run.source)),
-        ("Labels", count_text(run.labelled)),
+        ("Labels", count_text(report.labelled)),
         ("Judged", count_text(report.judged)),
+        ("Compared", count_text(run.labelled)),
         ("People's mean", _interval(report.human)),
         ("Judge's mean", _interval(report.raw)),
         ("Rubric version", str(report.rubric_version)),

@@ -15,6 +15,7 @@ from llm_canary.pages.markdown import beginning, one_line, raw_text, render_mark
 from llm_canary.pages.quantity import ABSENT, count_text, unit_of, value_text
 from llm_canary.sampling import Stream
 from llm_canary.storage.repositories.counted import RETRACTED, SUBMITTED
+from llm_canary.storage.repositories.reported import parted
 from llm_canary.storage.repositories.reviews import SKIPPED
 from llm_canary.storage.repositories.sample_search import (
     JudgementRow,
@@ -274,7 +275,7 @@ def _judgement(row: JudgementRow) -> JudgementView:
 
 def _effort(row: JudgementRow) -> tuple[tuple[str, str], ...]:
     return (
-        ("Model", visible(row.reported_model or ABSENT)),
+        ("Model", visible(", ".join(filter(None, parted(row.reported_model))) or ABSENT)),
         ("Calls", count_text(row.calls)),
         ("Tokens in / out", _pair(row.tokens_in, row.tokens_out)),
         ("Cost", value_text(row.cost_nanousd, unit_of("nanousd"))),

@@ -130,6 +130,7 @@ def _grading(
     judge = max(facts.judges, key=lambda name: facts.judges[name], default=None)
     has_standing = terms.needs_judge and judge is not None
     standing = standing_of(session, judge or "") if has_standing else Standing()
+    drift = drift_of(session, judge or "") if has_standing else None
     return GradingEvidence(
         rubric=rubric,
         eligible=_pair(counts.eligible),
@@ -143,11 +144,14 @@ def _grading(
         lately=counts.replies[-1].fewest if counts.replies else None,
         judges=tuple(sorted(facts.judges)),
         models=tuple(sorted(facts.models)),
+        second_models=tuple(sorted(facts.second_models)),
         standing=standing.standing,
         reason=standing.reason,
         labels=standing.labels,
         calibrated_age_s=None if standing.at is None else now_s - standing.at.timestamp(),
-        drift=drift_of(session, judge or "") if has_standing else None,
+        drift=None if drift is None else drift.drift,
+        drift_models=() if drift is None else drift.models,
+        moved=(0, 0) if drift is None else (drift.changed, drift.anchors),
     )
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from llm_canary.decision.evidence import Progress
 from llm_canary.decision.plan import Stage, stage_index
+from llm_canary.decision.problem import outlasts_stage
 from llm_canary.errors import Conflict
 from llm_canary.storage.repositories.rollouts import Hold, RolloutRecord, State
 
@@ -115,7 +116,10 @@ def _entered(record: RolloutRecord, stage: Stage, now_s: float) -> RolloutRecord
         stage=stage.name,
         share=stage.share,
         stage_started_at_s=now_s,
-        progress=Progress(harm=record.progress.harm, accepted=record.progress.accepted),
+        progress=Progress(
+            harm=record.progress.harm,
+            accepted=tuple(code for code in record.progress.accepted if outlasts_stage(code)),
+        ),
         hold=None,
         reminders=0,
     )

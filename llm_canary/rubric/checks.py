@@ -52,12 +52,20 @@ class Checks:
     """The deterministic criteria of one rubric, made ready once."""
 
     def __init__(self, rubric: Rubric, schemas: Mapping[str, Mapping[str, Any]]) -> None:
-        self._criteria = rubric.checked
+        self._rubric = rubric
         self._validators = {name: _validator(schema) for name, schema in schemas.items()}
 
     def grade(self, sample: Sample) -> dict[str, Graded]:
-        """Return a grade for each deterministic criterion, or why there is none."""
-        return {each.id: self._one(each, sample) for each in self._criteria}
+        """Return what no judge and no person has to decide.
+
+        A grade for each deterministic criterion, or why there is none; of the others why they do
+        not apply, and nothing where they do.
+        """
+        grades = {each.id: self._one(each, sample) for each in self._rubric.checked}
+        for criterion in self._rubric.asked:
+            if (absent := not_applicable(criterion, sample)) is not None:
+                grades[criterion.id] = absent
+        return grades
 
     def _one(self, criterion: CheckCriterion, sample: Sample) -> Graded:
         if (absent := not_applicable(criterion, sample)) is not None:

@@ -16,7 +16,9 @@ from llm_canary.storage.repositories.sample_facts import Standing, standing_of
 NOW = utc(1_800_000_000.0)
 
 
-def compare(session: Session, source: str, standing: str, labelled: int, ago: timedelta) -> None:
+def compare(
+    session: Session, source: str, standing: str, labelled: int, ago: timedelta, **report: int
+) -> None:
     session.add(
         CalibrationRun(
             id=uuid7(),
@@ -28,7 +30,7 @@ def compare(session: Session, source: str, standing: str, labelled: int, ago: ti
             labelled=labelled,
             standing=standing,
             source=source,
-            report={"reasons": [f"{source} say so"]},
+            report={"reasons": [f"{source} say so"], **report},
         )
     )
 
@@ -52,6 +54,17 @@ def test_trust_is_as_old_as_the_newest_comparison_that_gives_it(engine: Engine) 
     with read_session(engine) as session:
         found = standing_of(session, "j")
 
-    assert found == Standing("trusted", "reviews say so", 300, NOW - timedelta(hours=1))
+    assert found == Standing("trusted", "reviews say so", 120, NOW - timedelta(hours=1))
     with read_session(engine) as session:
         assert standing_of(session, "another") == Standing()
+
+
+def test_the_labels_that_are_told_are_those_of_the_reason(engine: Engine) -> None:
+    """A judge may fail on some, and another source may have fewer."""
+    with write_session(engine) as session:
+        compare(session, "labels", "not_enough", 150, timedelta(days=4), compared=96)
+        compare(session, "reviews", "not_enough", 40, timedelta(hours=1), compared=40)
+    with read_session(engine) as session:
+        found = standing_of(session, "j")
+
+    assert found == Standing("not_enough", "labels say so", 96, NOW - timedelta(days=4))

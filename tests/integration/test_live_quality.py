@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from sqlalchemy import text
 
 from llm_canary.clock import utc
 from llm_canary.config.load import load
+from llm_canary.decision.evidence import GradingEvidence
+from llm_canary.judging.drift import Anchors, compare
 from llm_canary.rollout.analysis import gather
+from llm_canary.rollout.transitions import promoted
 from llm_canary.routing.table import Role
 from llm_canary.rubric.keep import keep
 from llm_canary.storage.engine import read_session, write_session
+from llm_canary.storage.repositories.erasing import ErasingRepository
 from llm_canary.storage.repositories.grading import add_drift
 from llm_canary.storage.repositories.judging_days import day_of, settle
+from llm_canary.storage.repositories.reviewed import Reviewed, compared, reviewed
+from llm_canary.storage.repositories.sample_facts import standing_of
 from tests.support.graded_world import CONFIG, RUBRIC, Answer, GradedWorld
 
 OVER = {"standby", "finished", "rolled_back", "held"}
@@ -118,6 +125,120 @@ def test_without_people_nothing_is_promoted_and_the_reason_says_so(tmp_path: Pat
 
         assert (made.view.state, made.view.stage) == ("held", "initial")
         assert any("0 of 100 human labels" in reason for reason in decision.reasons)
+
+
+def test_trust_outlives_the_texts_of_the_answers_that_it_rests_on(tmp_path: Path) -> None:
+    with world(
+        tmp_path,
+        answers("control", right=0.8, misjudged=0.06),
+        answers("canary", right=0.8, misjudged=0.06),
+    ) as made:
+        made.live(60, 30)
+        with write_session(made.engine) as session:
+            ids = list(session.execute(text("SELECT id FROM inference")).scalars())
+            judge = session.execute(text("SELECT judge_id FROM judgement LIMIT 1")).scalar_one()
+            before = standing_of(session, judge)
+            ErasingRepository(session).clear_texts(ids)
+        made.clock.advance(3_700.0)  # within the hour a few more are not worth a comparison
+        made.live(10, 2)
+        with read_session(made.engine) as session:
+            after = standing_of(session, judge)
+
+        assert before.standing == after.standing == "trusted"
+        assert after.at > before.at
+        assert after.labels > before.labels > 100
+
+
+def test_the_labels_of_a_judge_count_whatever_else_its_rubric_says(tmp_path: Path) -> None:
+    """A rollout that asks for more labels has another text, and the same judge."""
+    with world(tmp_path, answers("control", right=0.8), answers("canary", right=0.8)) as made:
+        made.live(20, 30)
+        with write_session(made.engine) as session:
+            changed = "UPDATE sample SET rubric_text_id = 'older' WHERE id IN (%s)"
+            some = "SELECT id FROM sample WHERE human_score IS NOT NULL ORDER BY id LIMIT 20"
+            session.execute(text(changed % some))
+        with read_session(made.engine) as session:
+            [found] = compared(session, "reviews")
+            text_id = session.execute(text("SELECT max(id) FROM rubric_text")).scalar_one()
+
+        assert found.rubric_text_id == text_id
+        assert found.labelled == len(given(made, found.judge_id)) > 20
+
+
+def test_what_has_happened_stays_accepted_and_how_things_stand_is_asked_again(
+    tmp_path: Path,
+) -> None:
+    with world(tmp_path, answers("control", right=0.8), answers("canary", right=0.8)) as made:
+        record = made.service.get("next")
+        changed, stands = "judge_model:j-1+j-2:rubric:helpful", "judge_untrusted:rubric:helpful"
+        progress = msgspec.structs.replace(record.progress, accepted=(stands, changed))
+        before = msgspec.structs.replace(record, progress=progress)
+
+        assert promoted(before, made.clock.now_s()).progress.accepted == (changed,)
+
+
+def test_a_second_look_that_finds_another_model_is_told_from_the_first(tmp_path: Path) -> None:
+    with world(tmp_path, answers("control", right=0.8), answers("canary", right=0.8)) as made:
+        made.live(10, 30)
+        for model in ("j-2", "j-3"):
+            first, now = anchors("j-1"), anchors(model)
+            look = msgspec.to_builtins(compare(first, now, right=first.verdicts))
+            with write_session(made.engine) as session:
+                judge = session.execute(text("SELECT judge_id FROM judgement LIMIT 1")).scalar_one()
+                add_drift(
+                    session, utc(made.clock.now_s()), rubric_id="helpful", rubric_hash="h",
+                    judge_id=judge, drift=look["drift"], report=look,
+                )  # fmt: skip
+            found = grading_of(made)
+
+            assert (found.drift, found.drift_models) == ("system_change", (model,))
+            assert found.moved == (0, 100)
+
+
+def test_another_model_of_the_second_judge_in_the_middle_of_the_rollout_holds(
+    tmp_path: Path,
+) -> None:
+    """It is asked about a few, and rows from before it was kept name the first judge alone."""
+    with world(tmp_path, answers("control", right=0.8), answers("canary", right=0.8)) as made:
+        made.live(20, 30)
+        for models, known in (
+            (["j-1", "j-1\nbig-01"], ("big-01",)),
+            (["j-1\nbig-11"], ("big-01", "big-11")),
+        ):
+            for name in models:
+                with write_session(made.engine) as session:
+                    some = "SELECT id FROM sample WHERE judge_id IS NOT NULL AND reported_model"
+                    told = {"name": name}
+                    session.execute(
+                        text(
+                            "UPDATE sample SET reported_model = :name WHERE id IN "
+                            f"({some} IS NULL ORDER BY id LIMIT 5)"
+                        ),
+                        told,
+                    )
+            found = grading_of(made)
+            assert (found.models, found.second_models) == (("j-1",), known)
+        made.live(10, 30, people=False)
+
+        assert made.view.state == "held"
+        assert any("second judge reports another model" in each for each in made.view.reasons)
+
+
+def anchors(model: str) -> Anchors:
+    return Anchors("l", "j", (model,), {str(k): "True" for k in range(100)})
+
+
+def grading_of(made: GradedWorld) -> GradingEvidence:
+    with read_session(made.engine) as session:
+        evidence = gather(session, made.service.get("next"), made.clock.now_s())
+    [found] = [each.grading for each in evidence.metrics if each.metric == "rubric:helpful"]
+    assert found is not None
+    return found
+
+
+def given(made: GradedWorld, judge_id: str) -> list[Reviewed]:
+    with read_session(made.engine) as session:
+        return reviewed(session, judge_id)
 
 
 def test_a_route_that_keeps_no_text_samples_nothing_and_the_gate_says_so(tmp_path: Path) -> None:

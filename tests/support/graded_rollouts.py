@@ -246,7 +246,7 @@ class InMemory:
             arm: ArmSamples(answered=bisect_right(closes_s, now.timestamp()))
             for arm, closes_s in self._answered_s.items()
         }
-        return SampleFacts(counts, {}, {}, {}, {})
+        return SampleFacts(counts, {}, {}, {}, {}, {})
 
     def label_moments(self, _judge: str, before: datetime) -> CrossMoments:
         return self._moments[bisect_left(self._labelled_s, before.timestamp())]

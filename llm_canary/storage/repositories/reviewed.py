@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -14,7 +15,6 @@ from llm_canary.rubric.prompt import CANNOT_ASSESS
 from llm_canary.sampling import Stream
 from llm_canary.storage.dialect import json_members, json_text
 from llm_canary.storage.models.grading import CalibrationRun, Judgement, Review, Sample
-from llm_canary.storage.models.inferences import Inference
 from llm_canary.storage.models.reviewing import Adjudication
 from llm_canary.storage.repositories.counted import SUBMITTED, counted_reviews
 
@@ -24,69 +24,64 @@ _PAGE = 500  # answers that are read at once
 class Compared(NamedTuple):
     """A judge version, how many labels it could be compared with, and with how many it was."""
 
-    rubric_text_id: str
     judge_id: str
+    rubric_text_id: str  # the newest: others differ in what changes no grade
     labelled: int
     known: int | None
     known_at: datetime | None
 
 
 class Reviewed(NamedTuple):
-    """One answer with the judge's grades and each person's labels."""
+    """One answer with the judge's grades and each person's labels, which outlive its text."""
 
     sample_id: str
     inference_id: str
     arm: str | None
-    request: str
-    response: str
     grades: Mapping[str, Any]
     reviews: tuple[tuple[str, datetime, Mapping[str, Any]], ...]  # reviewer, when, labels
 
 
 def compared(session: Session, source: str) -> list[Compared]:
     """Return the judge versions whose answers people have reviewed."""
-    count = func.count()
+    latest = func.max(col(Sample.id))
     query = (
-        select(col(Sample.rubric_text_id), col(Sample.judge_id), count)
+        select(col(Sample.judge_id), col(Sample.rubric_text_id), func.count())
         .where(*_both())
         .group_by(col(Sample.judge_id), col(Sample.rubric_text_id))
+        .order_by(latest)
     )
+    texts: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for judge_id, text_id, labelled in session.execute(query).all():
+        texts[judge_id] = text_id
+        counts[judge_id] += int(labelled)
     found = []
-    for text_id, judge_id, labelled in session.execute(query).all():
+    for judge_id, text_id in texts.items():
         known = session.execute(
             select(col(CalibrationRun.labelled), col(CalibrationRun.at))
             .where(col(CalibrationRun.judge_id) == judge_id, col(CalibrationRun.source) == source)
             .order_by(col(CalibrationRun.at).desc(), col(CalibrationRun.id).desc())
             .limit(1)
         ).first()
-        found.append(Compared(text_id, judge_id, int(labelled), *(known or (None, None))))
+        found.append(Compared(judge_id, text_id, counts[judge_id], *(known or (None, None))))
     return found
 
 
-def reviewed(session: Session, rubric_text_id: str, judge_id: str) -> list[Reviewed]:
+def reviewed(session: Session, judge_id: str) -> list[Reviewed]:
     """Return the answers that the judge version and people have graded, the oldest first."""
     query = (
         select(
             col(Sample.id),
             col(Sample.inference_id),
             col(Sample.arm),
-            col(Inference.request_text),
-            col(Inference.response_text),
             col(Judgement.grades),
         )
-        .join(Inference, col(Inference.id) == col(Sample.inference_id))
         .join(
             Judgement,
             (col(Judgement.sample_id) == col(Sample.id))
             & (col(Judgement.judge_id) == col(Sample.judge_id)),
         )
-        .where(
-            *_both(),
-            col(Sample.rubric_text_id) == rubric_text_id,
-            col(Sample.judge_id) == judge_id,
-            col(Inference.request_text).is_not(None),
-            col(Inference.response_text).is_not(None),
-        )
+        .where(*_both(), col(Sample.judge_id) == judge_id)
         .order_by(col(Sample.id))
     )
     rows = session.execute(query).all()

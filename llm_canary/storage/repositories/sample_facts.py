@@ -20,6 +20,7 @@ from llm_canary.storage.models.grading import (
     Review,
     Sample,
 )
+from llm_canary.storage.repositories.reported import parted
 from llm_canary.storage.repositories.samples import SampleState
 
 _STANDS = {
@@ -52,6 +53,7 @@ class SampleFacts(NamedTuple):
     targeted: dict[str, ArmSamples]
     judges: dict[str, int]  # judge version -> answers graded
     models: dict[str, int]  # as providers report them
+    second_models: dict[str, int]  # the same of the judge that is asked where the first is in doubt
     judge_points: dict[str, float]  # arm -> uncorrected average of `arms`, 0 to 1
 
 
@@ -60,7 +62,7 @@ def sample_facts(session: Session, rollout_id: str, rubric_id: str, now: datetim
     which = {"rollout_id": rollout_id, "rubric_id": rubric_id, "now": now}
     found: dict[str, dict[str, Counter[str]]] = {each.value: {} for each in Stream}
     judges: Counter[str] = Counter()
-    models: Counter[str] = Counter()
+    models: tuple[Counter[str], Counter[str]] = Counter(), Counter()
     points: dict[str, float] = defaultdict(float)
     for arm, stream, state, judge, model, n, total, *counts in session.execute(_facts(), which):
         own = found[stream].setdefault(arm, Counter())
@@ -68,8 +70,9 @@ def sample_facts(session: Session, rollout_id: str, rubric_id: str, now: datetim
         own.update(dict(zip(ArmSamples._fields[4:], map(int, counts), strict=True)))
         if counts[0] and judge is not None:
             judges[judge] += counts[0]
-        if model is not None:
-            models[model] += n
+        for own_models, name in zip(models, parted(model), strict=True):
+            if name is not None:
+                own_models[name] += n
         if total is not None and stream == Stream.PROBABILITY.value:
             points[arm] += total
     arms, targeted = (
@@ -77,7 +80,7 @@ def sample_facts(session: Session, rollout_id: str, rubric_id: str, now: datetim
         for each in (Stream.PROBABILITY, Stream.TARGETED)
     )
     means = {arm: total / arms[arm].graded for arm, total in points.items()}
-    return SampleFacts(arms, targeted, dict(judges), dict(models), means)
+    return SampleFacts(arms, targeted, dict(judges), dict(models[0]), dict(models[1]), means)
 
 
 def replies_between(
@@ -149,7 +152,7 @@ def standing_of(session: Session, judge_id: str) -> Standing:
     """Return the standing of a judge version: its newest comparison of each source.
 
     One that does not trust it counts for all; else one that does, of which the newest says how old
-    that is.
+    that is; else the one with most labels. Reason and labels are those of the one that counts.
     """
     latest = (col(CalibrationRun.at).desc(), col(CalibrationRun.id).desc())
     place = func.row_number().over(partition_by=col(CalibrationRun.source), order_by=latest)
@@ -168,20 +171,41 @@ def standing_of(session: Session, judge_id: str) -> Standing:
     if not newest:
         return Standing()
     order = ["untrusted", "trusted", "not_enough"]
-    first = min(newest, key=lambda row: order.index(row.standing))
+    best = min((row.standing for row in newest), key=order.index)
+    alike = [row for row in newest if row.standing == best]
+    first = max(alike, key=_compared) if best == "not_enough" else alike[0]
     reasons = "; ".join(first.report.get("reasons", ()))
-    return Standing(first.standing, reasons, max(row.labelled for row in newest), first.at)
+    return Standing(best, reasons, _compared(first), first.at)
 
 
-def drift_of(session: Session, judge_id: str) -> str | None:
+def _compared(row: CalibrationRun) -> int:
+    """Return how many labels the standing rests on: a judge may fail on some of the labelled."""
+    return int(row.report.get("compared", row.labelled))
+
+
+class Drifted(NamedTuple):
+    """What a look at a judge's anchors came to."""
+
+    drift: str
+    models: tuple[str, ...]  # as providers reported them
+    changed: int  # anchors judged otherwise than at first
+    anchors: int
+
+
+def drift_of(session: Session, judge_id: str) -> Drifted | None:
     """Return what the newest look at the judge's anchors came to, None without one."""
     query = (
-        select(col(DriftLook.drift))
+        select(col(DriftLook.drift), col(DriftLook.report))
         .where(col(DriftLook.judge_id) == judge_id)
         .order_by(col(DriftLook.at).desc(), col(DriftLook.id).desc())
         .limit(1)
     )
-    return session.execute(query).scalar_one_or_none()
+    row = session.execute(query).one_or_none()
+    if row is None:
+        return None
+    drift, report = row
+    models = tuple(report.get("models", ()))
+    return Drifted(drift, models, report.get("changed", 0), report.get("anchors", 0))
 
 
 class Effort(NamedTuple):

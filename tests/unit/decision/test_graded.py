@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from llm_canary.decision.engine import Verdict, decide
-from llm_canary.decision.evidence import GradingEvidence
+from llm_canary.decision.evidence import GradingEvidence, Progress
 from llm_canary.decision.gates import GateStatus
 from llm_canary.decision.plan import Grading, MetricKind
 from tests.support.evidence import gate, gather, plan, respond
@@ -103,11 +103,20 @@ def test_what_is_missing_waits_and_asks_a_person_in_the_end(known, reason):
     [
         pytest.param({"standing": "untrusted", "reason": "kappa 0.1"}, "judge_untrusted", id="un"),
         pytest.param({"calibrated_age_s": 15 * 86_400.0}, "judge_stale", id="stale"),
-        pytest.param({"drift": "judge_drift"}, "judge_drift", id="drift"),
-        pytest.param({"drift": "system_change"}, "judge_drift", id="system-change"),
-        pytest.param({"judges": ("j1", "j2")}, "judge_changed", id="another-version"),
-        pytest.param({"models": ("j-1", "j-2")}, "judge_model", id="another-model"),
-        pytest.param({"failed": (9, 9)}, "judge_fails", id="fails"),
+        pytest.param(
+            {"drift": "judge_drift", "drift_models": ("j-1",), "moved": (20, 100)},
+            "judge_drift:judge_drift:j-1:16",
+            id="drift",
+        ),
+        pytest.param(
+            {"drift": "system_change"}, "judge_drift:system_change::2", id="system-change"
+        ),
+        pytest.param({"judges": ("j1", "j2")}, "judge_changed:j1+j2", id="another-version"),
+        pytest.param({"models": ("j-1", "j-2")}, "judge_model:j-1+j-2", id="another-model"),
+        pytest.param(
+            {"second_models": ("b-1", "b-2")}, "second_judge_model:b-1+b-2", id="second-judge"
+        ),
+        pytest.param({"failed": (9, 9)}, "judge_fails:2", id="fails"),
     ],
 )
 def test_a_judge_in_doubt_holds_at_once_and_never_rolls_back(known, code):
@@ -117,6 +126,54 @@ def test_a_judge_in_doubt_holds_at_once_and_never_rolls_back(known, code):
 
         assert decision.verdict is Verdict.HOLD
         assert decision.codes == (f"{code}:{NAME}",)
+
+
+@pytest.mark.parametrize(
+    ("known", "then"),
+    [
+        pytest.param(
+            {"models": ("j-1", "j-2")}, {"models": ("j-1", "j-2", "j-3")}, id="another-model"
+        ),
+        pytest.param({"judges": ("j1", "j2")}, {"judges": ("j1", "j2", "j3")}, id="version"),
+        pytest.param({"failed": (9, 9)}, {"failed": (15, 15)}, id="fails"),
+        pytest.param(
+            {"drift": "system_change", "drift_models": ("j-2",), "moved": (3, 100)},
+            {"drift": "system_change", "drift_models": ("j-3",), "moved": (3, 100)},
+            id="another-model-of-the-anchors",
+        ),
+        pytest.param(
+            {"drift": "judge_drift", "moved": (12, 100)},
+            {"drift": "judge_drift", "moved": (40, 100)},
+            id="moved-on",
+        ),
+    ],
+)
+def test_a_change_that_was_accepted_is_not_asked_about_again_and_a_second_one_is(known, then):
+    of = graded_plan()
+    accepted = Progress(accepted=decide(of, evidence(of, **known)).codes)
+    again = msgspec.structs.replace(evidence(of, **known), progress=accepted)
+    more = msgspec.structs.replace(evidence(of, **then), progress=accepted)
+
+    assert decide(of, again).verdict is Verdict.PROMOTE
+    assert decide(of, more).verdict is Verdict.HOLD
+
+
+@pytest.mark.parametrize(
+    ("worse", "better"),
+    [
+        ({"failed": (90, 90)}, {"failed": (9, 9)}),
+        (
+            {"drift": "judge_drift", "moved": (40, 100)},
+            {"drift": "judge_drift", "moved": (9, 100)},
+        ),
+    ],
+)
+def test_who_accepted_more_accepted_less(worse, better):
+    of = graded_plan()
+    accepted = Progress(accepted=decide(of, evidence(of, **worse)).codes)
+    found = msgspec.structs.replace(evidence(of, **better), progress=accepted)
+
+    assert decide(of, found).verdict is Verdict.PROMOTE
 
 
 def test_a_secondary_rubric_is_shown_and_holds_nothing():

@@ -7,17 +7,22 @@ import json
 from pathlib import Path
 from types import MappingProxyType
 
+import msgspec
 import numpy as np
 import pytest
 
 from llm_canary.errors import ConfigError
-from llm_canary.judging.calibrate import TrustReport, calibrate
+from llm_canary.judging.anchors import anchor_verdicts
+from llm_canary.judging.build import not_asked
+from llm_canary.judging.calibrate import TrustReport, calibrate, compare_stored
 from llm_canary.judging.drift import Anchors, Drift, compare
 from llm_canary.judging.grader import Grader
-from llm_canary.judging.labels import HumanLabel, Labelled, LabelSet, read_labels
+from llm_canary.judging.judgement import Judgement, JudgeVersion, Status
+from llm_canary.judging.labels import HumanLabel, Labelled, LabelSet, label_set, read_labels
 from llm_canary.judging.probes import Tendency, probe_pairs
 from llm_canary.judging.replay import ReplayJudge, read_recording, recorded_beside_labels
 from llm_canary.judging.trust import Rated, Standing, Subject, arms_differ, assess, by_stratum
+from llm_canary.rubric.grades import grade
 from llm_canary.rubric.load import parse_rubric, rubric_of
 from llm_canary.rubric.sample import Sample
 from llm_canary.rubric.schema import TrustEntry
@@ -169,12 +174,110 @@ def test_labels_that_are_all_alike_prove_nothing():
     assert assess("passed", [Rated(1.0, 1.0)] * 500, TRUST).standing is Standing.NOT_ENOUGH
 
 
+class TestSingleAnswers:
+    """Two criteria of which the first weighs more; the second is judged by a coin."""
+
+    RUBRIC = """\
+schema: llm_canary.rubric/v1
+id: r
+version: 1
+criteria:
+  - {id: right, kind: binary, requirement: x, weight: 3}
+  - {id: kind, kind: binary, requirement: x}
+trust: {min_relative_kappa: %s}
+"""
+
+    def report(self, bar, raters=("mara", "jon"), criteria=("right", "kind")):
+        rubric = parse_rubric(self.RUBRIC % bar)
+        rng = np.random.default_rng(4)
+        items, verdicts = [], {}
+        for k in range(300):
+            truth = {"right": rng.random() < 0.5, "kind": rng.random() < 0.5}
+            judged = {"right": truth["right"] != (rng.random() < 0.2), "kind": rng.random() < 0.5}
+            labels = {name: "met" if truth[name] else "unmet" for name in criteria}
+            given = [HumanLabel(who, name, each) for name, each in labels.items() for who in raters]
+            items.append(Labelled(Sample(str(k), "p", ""), tuple(given)))
+            words = {name: "met" if each else "unmet" for name, each in judged.items()}
+            verdicts[str(k)] = {
+                name: grade(self.criterion(rubric, name), words[name]) for name in words
+            }
+        version = JudgeVersion("j", "chat", "m", {}, "", rubric.content_hash)
+        return compare_stored(rubric, label_set(items), version, verdicts)
+
+    def criterion(self, rubric, name):
+        return next(each for each in rubric.rubric.criteria if each.id == name)
+
+    def test_the_kappa_between_people_counts(self):
+        low, high = self.report(0.5), self.report(0.9)
+
+        assert low.subjects[0].relative_kappa == pytest.approx(0.6, abs=0.1)
+        assert (low.standing, high.standing) == (Standing.TRUSTED, Standing.UNTRUSTED)
+        assert "0.9 is needed" in high.reasons[0]
+
+    def test_one_person_s_labels_have_no_kappa_between_people(self):
+        report = self.report(0.9, raters=("mara",))
+
+        assert report.subjects[0].relative_kappa is None
+        assert report.standing is Standing.TRUSTED
+
+    def test_the_whole_decides_and_says_so(self):
+        report = self.report(0.5)
+
+        assert [each.standing for each in report.subjects[1:]] == ["trusted", "untrusted"]
+        assert report.standing is Standing.TRUSTED
+        assert "criteria and tags are shown, and decide nothing" in report.basis
+
+    def test_criteria_decide_where_nobody_has_labelled_a_whole_answer(self):
+        report = self.report(0.5, criteria=("kind",))
+
+        assert [each.name for each in report.subjects] == ["kind"]
+        assert (report.standing, report.compared) == (Standing.UNTRUSTED, 300)
+        assert "the criteria decide" in report.basis
+
+
+def test_a_crowd_that_shares_few_answers_says_nothing_about_people():
+    alone = [Rated(float(k % 2), float(k % 2), {str(k % 9): float(k % 2)}) for k in range(200)]
+    both = [Rated(1.0, 1.0, {"0": 1.0, "1": float(k % 2)}) for k in range(19)]
+
+    assert assess("passed", alone + both, TRUST).human_kappa is None
+    assert assess("passed", alone + both[:1] * 20, TRUST).human_kappa is not None
+
+
 def test_levels_are_compared_by_their_distance():
     near = [Rated(float(k % 4), float(min(3, k % 4 + (k % 3 == 0)))) for k in range(200)]
     plain = assess("x", near, TRUST)
     weighted = assess("x", near, TRUST, weights="quadratic", level="ordinal")
 
     assert weighted.kappa.value > plain.kappa.value
+
+
+TWO_JUDGES = """\
+schema: llm_canary.rubric/v1
+id: r
+version: 1
+criteria:
+  - {id: right, kind: binary, requirement: x}
+judges:
+  primary: {backend: chat, model: m/a}
+  escalate: {backend: chat, model: m/b}
+  panel: {members: [{backend: chat, model: m/c}]}
+"""
+
+
+class Sure:
+    """A judge that finds everything right, always as sure."""
+
+    def __init__(self, rubric, model, confidence):
+        self.version = JudgeVersion(model, "chat", model, {}, "", rubric.content_hash)
+        self.confidence = confidence
+
+    async def grade(self, sample, criteria):
+        sure = {
+            each.id: msgspec.structs.replace(grade(each, "met"), confidence=self.confidence)
+            for each in criteria
+        }
+        name = self.version.id
+        return Judgement(sample.id, name, Status.OK, sure, reported_model=self.version.model)
 
 
 class TestDrift:
@@ -197,6 +300,53 @@ class TestDrift:
         now = Anchors("labels", "judge", ("m-2",), self.anchors(set()).verdicts)
 
         assert compare(self.anchors(set()), now, right=self.RIGHT).drift is Drift.SYSTEM_CHANGE
+
+    def test_another_model_of_the_second_judge_is_one_too(self):
+        first = self.anchors(set(), second_id="b", second_models=("big-01",), second_asked=9)
+        now = self.anchors(set(), second_id="b", second_models=("big-11",), second_asked=9)
+        found = compare(first, now, right=self.RIGHT)
+
+        assert (found.drift, found.models) == (Drift.SYSTEM_CHANGE, ("big-11",))
+        assert "big-01 before, big-11 now" in found.reasons[0]
+
+    def test_what_is_not_asked_is_said(self):
+        first = self.anchors(set(), second_id="b", second_models=("big-01",), second_asked=9)
+        now = self.anchors(set(), second_id="b")
+        found = compare(first, now, right=self.RIGHT, not_asked=("panel m",))
+
+        assert found.drift is Drift.STABLE
+        assert "second judge was asked about no anchor" in found.reasons[0]
+        assert found.reasons[1] == "not asked: panel m"
+
+    def test_a_first_look_without_the_second_judge_is_refused(self):
+        with pytest.raises(ConfigError, match="did not ask the second judge"):
+            compare(self.anchors(set()), self.anchors(set(), second_id="b"), right=self.RIGHT)
+
+    def test_every_anchor_that_the_first_judge_doubts_is_shown_to_the_second(self):
+        rubric = parse_rubric(TWO_JUDGES)
+        items = [
+            Labelled(Sample(str(k), "p", f"r{k}"), (HumanLabel("mara", "right", "met"),))
+            for k in range(60)
+        ]
+        first, second = Sure(rubric, "small-1", 0.5), Sure(rubric, "big-11", 1.0)
+        grader = Grader(rubric, first, escalate=second)
+        grader.max_share = 1.0
+        found = asyncio.run(anchor_verdicts(label_set(items), first, grader, second=second))
+
+        assert (found.reported_models, found.second_models) == (("small-1",), ("big-11",))
+        assert (found.second_asked, found.second_id) == (60, "big-11")
+
+    @pytest.mark.parametrize(
+        ("word", "is_pairwise", "left_out"),
+        [
+            ("primary", False, ("panel m/c",)),
+            ("primary", True, ("escalate m/b", "panel m/c")),
+            ("escalate", False, ("primary m/a", "panel m/c")),
+            ("chat:m/d", False, ("primary m/a", "escalate m/b", "panel m/c")),
+        ],
+    )
+    def test_the_judges_that_a_word_leaves_out(self, word, is_pairwise, left_out):
+        assert not_asked(parse_rubric(TWO_JUDGES), word, is_pairwise=is_pairwise) == left_out
 
     def test_a_judge_that_gives_no_verdict_is_not_stable(self):
         nothing = Anchors("labels", "judge", ("m-1",), {})

@@ -86,6 +86,22 @@ def test_a_source_that_does_not_trust_the_judge_counts_for_all():
     assert [point.standing for point in views[0].points] == ["Not trusted", "Trusted"]
 
 
+def test_newer_trust_counts_for_more_than_older_and_more_labels_where_none_can_tell():
+    trusted = {"standing": "trusted", "kappa": (0.8, 0.7, 0.9)}
+    [view] = judge_views(
+        [run(**trusted, labelled=120), run(**trusted, labelled=300, source="labels", days=40.0)],
+        TRUST,
+        NOW_S,
+    )
+    [unclear] = judge_views(
+        [run(labelled=40), run(labelled=96, source="labels", days=2.0)], TRUST, NOW_S
+    )
+
+    assert (view.standing, dict(view.facts)["Compared"]) == ("Trusted", "120")
+    assert dict(unclear.facts)["Compared"] == "96"
+    assert unclear.needed == "4 more labels are needed to tell at all."
+
+
 def test_trust_gets_old():
     [view] = judge_views([run("trusted", kappa=(0.8, 0.7, 0.9), days=15.0)], TRUST, NOW_S)
 

@@ -1,0 +1,47 @@
+"""What is stored of the judges that one answer was shown to."""
+
+from __future__ import annotations
+
+import pytest
+
+from llm_canary.judging.grader import Result
+from llm_canary.judging.judgement import Judgement, Status
+from llm_canary.judging.rows import graded_row
+from llm_canary.rubric.grades import Grade, Score
+from llm_canary.rubric.sample import Sample
+from llm_canary.storage.repositories.reported import joined, parted
+from llm_canary.storage.repositories.samples import Claimed
+
+CLAIMED = Claimed("s", "i", "helpful", "t", "token", 1)
+
+
+def said(judge: str, model: str | None, status: Status = Status.OK) -> Judgement:
+    return Judgement("i", judge, status, reported_model=model)
+
+
+@pytest.mark.parametrize(
+    ("judgements", "models"),
+    [
+        ([said("first", "small-1")], ("small-1", None)),
+        ([said("first", "small-1"), said("second", "big-11")], ("small-1", "big-11")),
+        (
+            [said("second", "big-11", Status.PARSE_ERROR), said("first", "small-1")],
+            ("small-1", "big-11"),
+        ),
+        ([said("first", None), said("second", "big-11")], (None, "big-11")),
+        ([said("first", None)], (None, None)),
+        ([said("first", "odd\nname"), said("second", "big-11")], ("odd name", "big-11")),
+    ],
+)
+def test_the_models_of_all_judges_that_were_asked_are_kept(judgements, models):
+    sample = Sample("i", "p", "r")
+    grades = {"helps": Grade("met", 1.0, True)}
+    row = graded_row(CLAIMED, "first", Result(sample, grades, Score(1.0, True), tuple(judgements)))
+
+    assert parted(row.judgement["reported_model"]) == models
+
+
+def test_one_model_is_kept_as_ever():
+    assert joined("small-1", None) == "small-1"
+    assert parted("small-1") == ("small-1", None)
+    assert joined(None, None) is None
