@@ -50,6 +50,21 @@ def recorded_sample(
     )
 
 
+def stored_sample(name: str, known: tuple[Any, ...] | None) -> Sample | None:
+    """Return the exchange of a row of `texts`; None where its text is not kept or unreadable.
+
+    Judges and people are given the same: what does not apply to one does not apply to the other.
+    """
+    if known is None:
+        return None
+    endpoint, route, request, response, segments = known
+    if request is None or response is None:
+        return None
+    tags = {str(key): str(value) for key, value in (segments or {}).items()}
+    tags |= {"endpoint": endpoint, **({"route": route} if route else {})}
+    return recorded_sample(name, request, response, tags=tags)
+
+
 def _text(content: Any) -> str:  # noqa: ANN401 - JSON
     if isinstance(content, str):
         return content

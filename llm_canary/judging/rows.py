@@ -1,4 +1,4 @@
-"""What a worker reads of a sample, and the rows that it stores of it."""
+"""The rows that a worker stores of a sample."""
 
 from __future__ import annotations
 
@@ -8,27 +8,13 @@ import msgspec
 
 from llm_canary.judging.grader import Result
 from llm_canary.judging.judgement import Spent, Status
-from llm_canary.judging.material import recorded_sample
 from llm_canary.rubric.grades import Grade, Why
-from llm_canary.rubric.sample import Sample
 from llm_canary.sampling import place
 from llm_canary.storage.repositories.reported import joined
 from llm_canary.storage.repositories.samples import Claimed, SampleState, Saved
 
 _UNCERTAIN_BELOW = 0.7
 _UNCERTAIN_RATE = 0.25  # of the answers that the judge is in doubt about, so many go to people
-
-
-def sample_of(claimed: Claimed, known: tuple[Any, ...] | None) -> Sample | None:
-    """Return what is graded; None where its text is not there or cannot be read."""
-    if known is None:
-        return None
-    endpoint, route, request, response, segments = known
-    if request is None or response is None:
-        return None
-    tags = {str(key): str(value) for key, value in (segments or {}).items()}
-    tags |= {"endpoint": endpoint, **({"route": route} if route else {})}
-    return recorded_sample(claimed.inference_id, request, response, tags=tags)
 
 
 def graded_row(claimed: Claimed, version: str, result: Result) -> Saved:

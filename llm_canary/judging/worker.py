@@ -24,7 +24,8 @@ from llm_canary.judging.build import Judges, judges_of
 from llm_canary.judging.grader import Grader
 from llm_canary.judging.judgement import Status
 from llm_canary.judging.lines import LONGEST_WAIT_S, Line
-from llm_canary.judging.rows import failed_row, graded_row, sample_of
+from llm_canary.judging.material import stored_sample
+from llm_canary.judging.rows import failed_row, graded_row
 from llm_canary.rubric.keep import restore
 from llm_canary.rubric.load import LoadedRubric
 from llm_canary.storage.engine import read_session, write_session
@@ -219,7 +220,7 @@ class JudgeWorker:
         samples: dict[str, Claimed] = {}
         ready, done, unasked, graded = [], [], [], 0
         for each in claimed:
-            sample = sample_of(each, known.get(each.inference_id))
+            sample = stored_sample(each.inference_id, known.get(each.inference_id))
             if sample is None:
                 why = "its text is not kept any more"
                 done.append(failed_row(each, kit.version, why)._replace(is_unreadable=True))

@@ -16,7 +16,7 @@ from sqlmodel import Session
 
 from llm_canary.errors import Conflict, DataError, NotFound
 from llm_canary.judging.labels import HumanLabel, Labelled, people_grades
-from llm_canary.judging.material import recorded_sample
+from llm_canary.judging.material import stored_sample
 from llm_canary.rubric.checks import Checks
 from llm_canary.rubric.grades import Score, grade, score
 from llm_canary.rubric.keep import restore
@@ -120,14 +120,7 @@ def stored_rubric(session: Session, text_id: str) -> LoadedRubric:
 
 def material(session: Session, inference_id: str) -> Sample | None:
     """Return the recorded exchange; None where its text is not kept any more."""
-    known = texts(session, [inference_id]).get(inference_id)
-    if known is None:
-        return None
-    _, _, request, response, segments = known
-    if request is None or response is None:
-        return None
-    tags = {str(key): str(value) for key, value in (segments or {}).items()}
-    return recorded_sample(inference_id, request, response, tags=tags)
+    return stored_sample(inference_id, texts(session, [inference_id]).get(inference_id))
 
 
 @lru_cache(maxsize=32)

@@ -13,6 +13,8 @@ from math import exp, isnan, log
 from llm_canary.errors import DataError
 from llm_canary.stats.mixture import log_e_three
 
+_ROUNDING = 1e-12  # of a sum of weights; as weight of E = 1 it would hide small e-values
+
 
 def average_log_e(log_e: Sequence[float | None], weights: Sequence[float]) -> float:
     """Return the log of sum w_j E_j; None is an absent metric, E = 1, as is weight not given."""
@@ -24,7 +26,8 @@ def average_log_e(log_e: Sequence[float | None], weights: Sequence[float]) -> fl
             f"weights sum to {given!r}; they must not be negative nor sum to more than 1"
         )
     logs = [0.0, *(_log_e_or_one(each) for each in log_e)]
-    masses = [max(1.0 - given, 0.0), *weights]
+    left = 1.0 - given
+    masses = [left if left > _ROUNDING else 0.0, *weights]
     used = [(each, mass) for each, mass in zip(logs, masses, strict=True) if mass > 0.0]
     top = max(each for each, _ in used)
     return top + log(sum(mass * exp(each - top) for each, mass in used))

@@ -13,11 +13,11 @@ from llm_canary.errors import Conflict, DataError, NotFound
 from llm_canary.review.adjudication import Adjudications
 from llm_canary.review.desk import Desk, Entered
 from llm_canary.review.people import People
-from llm_canary.review.queue import ReviewQueue
+from llm_canary.review.queue import ReviewQueue, Submission
 from llm_canary.storage.engine import read_session
 from llm_canary.storage.repositories.reviewed import reviewed_rows
-from tests.factories import NOON_S
-from tests.support.review_world import LABELS, drawn, judged
+from tests.factories import NOON_S, make_inference
+from tests.support.review_world import LABELS, SUPPORT, drawn, judged
 
 GOOD = Entered(LABELS, "fine", "", False, 12.0)
 NOTHING = Entered({})
@@ -84,6 +84,24 @@ def test_a_draft_outlives_its_lease_and_is_there_when_the_item_is_claimed_again(
     assert again.left_s == 60.0
     assert again.draft is not None
     assert Entered(*again.draft[2:]) == entered
+
+
+def test_a_criterion_of_one_route_is_graded_by_people_too(engine: Engine) -> None:
+    """The judge knows the route of an answer; where people did not, it was left out of their score."""
+    route = make_inference().route
+    source = SUPPORT.replace(
+        "polarity: negative", f"polarity: negative\n    when: {{route: {route}}}"
+    )
+    [name] = drawn(engine, [("Where is it?", "In Graz.")], source=source)
+    queue = ReviewQueue(engine, ManualClock(NOON_S), gold_rate=0.0)
+    item = queue.claim("support", "mara")
+    assert item is not None
+    assert item.sample.tags["route"] == route
+    queue.submit(name, "mara", item.token, Submission({**LABELS, "invents": "met"}))
+
+    with engine.connect() as connection:
+        score = connection.execute(text("SELECT human_score FROM sample")).scalar_one()
+    assert score == 0.5  # (1 + 1 - 1) / 2
 
 
 def test_a_draft_of_an_older_tab_does_not_overwrite_a_newer_one(bench: Bench) -> None:
