@@ -290,6 +290,23 @@ def test_after_a_new_login_in_another_tab_one_goes_on_where_one_was(visit, site)
     ]
 
 
+def test_what_one_has_typed_is_never_saved_as_somebody_else(visit, site):
+    [sample] = drawn(site.engine, [("question", "answer")], wanted=2)
+    page = visit()
+    go(page, site, "/review/support/next")
+    go(visit("jon"), site, "/review/support/next")  # the same answer is theirs to grade, too
+    log_in_in_another_tab(page, site, "jon")
+    page.locator("#comment").fill("typed by mara")
+
+    page.locator("#trouble").get_by_text("Somebody else is logged in here now").wait_for()
+
+    query = "SELECT reviewer, comment FROM review_draft WHERE sample_id = :sample"
+    with site.engine.connect() as connection:
+        drafts = connection.execute(text(query), {"sample": sample}).all()
+    assert "typed by mara" not in {comment for _, comment in drafts}
+    visit.complaints[:] = [each for each in visit.complaints if "403" not in each]
+
+
 def log_in_in_another_tab(page, site, name):
     other = page.context.new_page()
     other.context.clear_cookies()

@@ -104,6 +104,16 @@ def test_a_review_that_has_it_is_stored(site, engine: Engine):
     assert comment.replace("\N{REPLACEMENT CHARACTER}", "\0") == "a\0b"
 
 
+def test_a_draft_that_has_it_is_kept(site):
+    path = site.get("/review/support/next").headers["location"]
+    typed = {"label:helpfulness": "a\0b", "comment": "bell \0"}
+
+    answer = site.post(f"{path}/draft", csrf=site.csrf(path), revision="0", **typed)
+
+    assert answer.status_code == 200, answer.text
+    assert "bell" in site.get(path).text
+
+
 def test_processes_of_one_installation_take_each_others_forms(site, engine: Engine):
     one, other = (Gate(engine, ManualClock(NOON_S), tuple).viewer(None) for _ in range(2))
 
