@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 from sqlalchemy import text
@@ -70,6 +70,9 @@ HOSTILE: dict[str, Any] = {
 }
 
 
+_LOTS = count()
+
+
 def rubric(source: str = SUPPORT) -> LoadedRubric:
     return parse_rubric(source)
 
@@ -108,7 +111,6 @@ def drawn(
             at=now,
         )
         for number, each in enumerate(events):
-            time.sleep(0.002)  # ids of one millisecond have no order, and the queue goes by them
             add_samples(
                 session,
                 [
@@ -120,10 +122,20 @@ def drawn(
                 ],
                 now,
             )  # fmt: skip
-    with engine.connect() as connection:
-        rows = connection.execute(text("SELECT inference_id, id FROM sample")).all()
-    ids = {row[0]: row[1] for row in rows}
-    return [ids[each.id] for each in events]
+    return [_asked_in_turn(engine, each.id) for each in events]
+
+
+def _asked_in_turn(engine: Engine, inference: str) -> str:
+    """Change the lot in the sample's id so that it is asked for after all before it; return the id."""
+    with engine.begin() as connection:
+        which = {"inference": inference}
+        query = text("SELECT id FROM sample WHERE inference_id = :inference")
+        old: str = connection.execute(query, which).scalar_one()
+        which["id"] = f"{old[:24]}{next(_LOTS):07x}{old[31:]}"
+        connection.execute(
+            text("UPDATE sample SET id = :id WHERE inference_id = :inference"), which
+        )
+    return which["id"]
 
 
 def judged(engine: Engine, sample_id: str, labels: dict[str, str]) -> None:
