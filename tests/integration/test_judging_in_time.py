@@ -1,4 +1,4 @@
-"""What judges are paid for can be scored: rollouts share the day's money, and nothing late is judged."""
+"""What judges are paid for can be scored: rollouts share the day's money, and what is late is judged last, if at all."""
 
 from __future__ import annotations
 
@@ -86,7 +86,8 @@ def test_two_rollouts_draw_for_half_of_the_money_each(made: GradedWorld) -> None
     came = live(made, 5)
 
     assert came.drawn < 450  # 300, and more in the first minute, before the pace is known
-    assert came.in_time == came.paid > 230
+    assert came.paid > 230
+    assert came.in_time >= 0.99 * came.paid
 
 
 def test_a_judge_behind_its_work_is_paid_for_what_counts_and_the_rest_is_said_to_be_shed(
@@ -96,7 +97,7 @@ def test_a_judge_behind_its_work_is_paid_for_what_counts_and_the_rest_is_said_to
     [found] = made.view.grading
 
     assert came.drawn > 1.7 * came.paid
-    assert came.in_time == came.paid
+    assert came.in_time >= 0.99 * came.paid
     assert came.paid == pytest.approx(300, rel=0.05)
     assert sum(found.shed) > 100
     for arm in (0, 1):
@@ -126,4 +127,5 @@ def test_a_fifth_of_the_money_is_left_to_what_is_worth_a_look(made: GradedWorld)
     came = live(made, 10)
 
     assert 80 < came.targeted < 220  # a fifth of 600, and more in the first minute
-    assert came.in_time == came.paid > 500
+    assert came.paid > 500
+    assert came.in_time >= 0.99 * came.paid

@@ -9,6 +9,7 @@ from sqlalchemy.engine import Engine
 from llm_canary.storage.engine import read_session, write_session
 from llm_canary.storage.repositories.sample_facts import ArmSamples, sample_facts
 from llm_canary.storage.repositories.samples import (
+    LATEST,
     Claimed,
     NewSample,
     SampleState,
@@ -179,7 +180,8 @@ def test_what_cannot_count_any_more_is_not_judged_and_said_to_be_shed(engine: En
         add_samples(session, drawn[:1], NOON)
         [held] = claim(session, "t", later, lease_s=60, limit=1)
         add_samples(session, drawn[1:], NOON)
-        assert lapse(session, later) == 2
+        assert lapse(session, later + LATEST - timedelta(seconds=1)) == 1  # of what has ended
+        assert lapse(session, later + LATEST) == 1
         assert len(save(session, [judged(held)], later)) == 1
         [last] = claim(session, "t", later, lease_s=60, limit=5)
 

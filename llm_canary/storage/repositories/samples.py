@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select, text, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlmodel import Session, col
@@ -19,6 +19,7 @@ from llm_canary.storage.models.grading import Judgement, Sample
 from llm_canary.storage.models.inferences import Inference
 from llm_canary.storage.repositories.grading_order import judges_first, may_count
 
+LATEST = timedelta(minutes=1)  # after its window has closed, an answer is still judged
 MAX_ATTEMPTS = 3  # a sample that ends so many leases without a result is poison
 OPEN = "open"
 # As the index of them says it: a database uses that only where no parameter stands for the states.
@@ -139,8 +140,8 @@ def claim(
     """Lease samples of the rubric that wait, or whose worker has not come back.
 
     Those that gates read go first, in the order of `judges_first`; `lapse` takes away before what
-    is too late. What a worker did not come back with is leased alone, so that a sample that kills
-    its workers takes no others with it; `new_first` says which of the two are looked for first.
+    is much too late. What a worker did not come back with is leased alone, so that a sample that
+    kills its workers takes no others with it; `new_first` says which are looked for first.
     """
     for is_first in (new_first, not new_first):
         size = limit if is_first else 1
@@ -160,7 +161,8 @@ def _free(rubric_text_id: str, now: datetime, limit: int, *, is_first: bool) -> 
             col(Sample.ready_at) <= now,
             attempts == 0 if is_first else (attempts > 0) & (attempts < MAX_ATTEMPTS),
         )
-        .order_by(judges_first())
+        .order_by(case((may_count(), 0), else_=1), judges_first())
+        .params(now=now)
         .limit(limit)
     )
 
@@ -292,11 +294,13 @@ def fail_poison(session: Session, now: datetime) -> int:
 
 
 def lapse(session: Session, now: datetime) -> int:
-    """Judge no more what no gate can read any more, by now; return how many.
+    """Judge no more what no gate can read any more; return how many.
 
-    A judgement would be paid for and not scored, while those that can be wait for the money.
+    A judgement would be paid for and not scored, while those that can be wait for the money. It may
+    be a little late, because an answer is scored some time after its window has closed.
     """
-    return _give_up(session, and_(_IS_UNFINISHED, ~may_count()), SampleState.LAPSED, now)
+    is_over = and_(_IS_UNFINISHED, ~may_count())
+    return _give_up(session, is_over, SampleState.LAPSED, now - LATEST)
 
 
 def _give_up(
