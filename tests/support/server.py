@@ -127,6 +127,6 @@ class RunningServer:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
