@@ -125,10 +125,8 @@ class Accounts:
         seconds to fifteen minutes.
         """
         now = utc(self._clock.now_s())
-        found = None
-        if name.isprintable():  # PostgreSQL cannot even look for a NUL
-            with read_session(self._engine) as session:
-                found = rows.account_named(session, name.strip())
+        with read_session(self._engine) as session:
+            found = rows.account_named(session, name.strip())
         is_right = self._matches(found, password)
         if found is None:
             raise _refused()

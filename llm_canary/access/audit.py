@@ -15,11 +15,6 @@ from llm_canary.storage.repositories.access import add_audit
 NOBODY = "-"  # who is not known, as where a login fails
 
 
-def _storable(text: str) -> str:
-    """PostgreSQL keeps no NUL, and who fails to log in may write anything."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-
-
 class Audit:
     """Writes entries; texts of users and secrets must never be among the details."""
 
@@ -44,6 +39,6 @@ class Audit:
                 role=NOBODY if principal is None else principal.role.value,
                 via=self._via,
                 action=action,
-                target=_storable(target),
+                target=target,
                 detail=detail or {},
             )

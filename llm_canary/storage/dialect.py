@@ -78,6 +78,19 @@ def json_text(
     return func.jsonb_extract_path_text(document, key, name)
 
 
+def without_nul(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Return JSON with U+FFFD for each NUL: PostgreSQL has no text with one, nor looks for one."""
+    match value:
+        case str() if "\0" in value:
+            return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+        case dict():
+            return {without_nul(name): without_nul(each) for name, each in value.items()}
+        case list() | tuple():
+            return [without_nul(each) for each in value]
+        case _:
+            return value
+
+
 def sqlite_time(seconds: float) -> str:
     """Return UTC `seconds` as `UtcDateTime` stores it on SQLite."""
     second, microsecond = divmod(round(seconds * 1e6), 1_000_000)

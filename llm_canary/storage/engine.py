@@ -17,7 +17,7 @@ from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError
 from sqlmodel import Session
 
 from llm_canary.errors import StorageError
-from llm_canary.storage.dialect import is_sqlite
+from llm_canary.storage.dialect import is_sqlite, without_nul
 
 _BUSY_TIMEOUT_MS = 15_000
 _BUSY_RETRY_S = 0.01
@@ -89,9 +89,6 @@ def _without_shown_secrets(url: URL) -> URL:
     return url.difference_update_query(["password"]).set(password=password)
 
 
-# PostgreSQL has no text with NUL: it is stored, and looked for, with U+FFFD instead.
-
-
 def _set_up_postgresql(connection: Any, _record: object) -> None:  # noqa: ANN401 - as SQLAlchemy calls it
     for dumper in (_BinaryText, _Text):
         connection.adapters.register_dumper(str, dumper)
@@ -99,29 +96,17 @@ def _set_up_postgresql(connection: Any, _record: object) -> None:  # noqa: ANN40
 
 class _BinaryText(StrBinaryDumper):
     def dump(self, obj: str) -> Buffer | None:
-        return super().dump(_without_nul(obj))
+        return super().dump(without_nul(obj))
 
 
 class _Text(StrDumperUnknown):
     def dump(self, obj: str) -> Buffer | None:
-        return super().dump(_without_nul(obj))
+        return super().dump(without_nul(obj))
 
 
 def _json_without_nul(value: object) -> str:
     text = json.dumps(value)
-    return json.dumps(_without_nul(value)) if "\\u0000" in text else text
-
-
-def _without_nul(value: Any) -> Any:  # noqa: ANN401 - any JSON
-    match value:
-        case str() if "\0" in value:
-            return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
-        case dict():
-            return {_without_nul(name): _without_nul(each) for name, each in value.items()}
-        case list() | tuple():
-            return [_without_nul(each) for each in value]
-        case _:
-            return value
+    return json.dumps(without_nul(value)) if "\\u0000" in text else text
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - as SQLAlchemy calls it

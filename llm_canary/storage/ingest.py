@@ -19,12 +19,12 @@ from sqlalchemy.engine import Connection, Engine
 from llm_canary.clock import utc
 from llm_canary.errors import DataError, LlmCanaryError
 from llm_canary.storage import rollups, spending, thumbs
-from llm_canary.storage.dialect import is_sqlite, sqlite_time
+from llm_canary.storage.dialect import is_sqlite, sqlite_time, without_nul
 from llm_canary.storage.engine import unreachable
 from llm_canary.storage.models.inferences import MAX_TIER_CHARS
 from llm_canary.storage.repositories.keys import note_uses
 from llm_canary.storage.repositories.prompts import Served, note_served
-from llm_canary.telemetry.events import Absorbed, Event, InferenceEvent, KeyUseEvent, OutcomeEvent
+from llm_canary.telemetry.events import Event, InferenceEvent, KeyUseEvent, OutcomeEvent
 
 IMMEDIATE = "immediate"
 
@@ -82,7 +82,7 @@ class SqlBatchSink:
         try:
             self._write(events)
         except DataError:
-            # PostgreSQL has no text with NUL: the rare batch that has one is cleaned.
+            # The rare batch with a NUL, in what is written as JSON.
             self._write([_without_nul(event) for event in events])
 
     def _write(self, events: Sequence[Event]) -> None:
@@ -214,27 +214,7 @@ def _due_s(event: InferenceEvent) -> float | None:
 
 
 def _without_nul(event: Event) -> Event:
-    changes = _clean_texts(event)
-    if isinstance(event, InferenceEvent):
-        changes["segments"] = {_clean(k): _clean(v) for k, v in event.segments.items()}
-        changes["absorbed"] = tuple(
-            msgspec.structs.replace(each, **_clean_texts(each)) for each in event.absorbed
-        )
-        if event.sent_params is not None:
-            changes["sent_params"] = tuple(_clean(name) for name in event.sent_params)
-    return msgspec.structs.replace(event, **changes)
-
-
-def _clean_texts(struct: Event | Absorbed) -> dict[str, Any]:
-    return {
-        name: _clean(value)
-        for name in struct.__struct_fields__
-        if isinstance(value := getattr(struct, name), str) and "\0" in value
-    }
-
-
-def _clean(value: str) -> str:
-    return value.replace("\0", "\ufffd")
+    return msgspec.convert(without_nul(msgspec.to_builtins(event)), type(event))
 
 
 def _insert(table: str, columns: Iterable[str], mark: str) -> str:

@@ -249,13 +249,18 @@ def test_a_draft_outlives_the_login(visit, site):
     assert again.locator(".criterion :checked").count() == 2
 
 
-def test_a_session_that_ends_while_grading_is_said_and_loses_nothing(visit, site):
+def page_of_an_ended_session(visit, site):
     drawn(site.engine, [("question", "answer")])
     page = visit()
     go(page, site, "/review/support/next")
     press(page, "y")
     saved(page)
     site.gate.accounts.set_password("mara", PASSWORD)  # every session ends
+    return page
+
+
+def test_a_session_that_ends_while_grading_is_said_and_loses_nothing(visit, site):
+    page = page_of_an_ended_session(visit, site)
 
     press(page, "3")
     page.get_by_text("You are logged out").wait_for()
@@ -265,12 +270,7 @@ def test_a_session_that_ends_while_grading_is_said_and_loses_nothing(visit, site
 
 
 def test_after_a_new_login_in_another_tab_one_goes_on_where_one_was(visit, site):
-    drawn(site.engine, [("question", "answer")])
-    page = visit()
-    go(page, site, "/review/support/next")
-    press(page, "y")
-    saved(page)
-    site.gate.accounts.set_password("mara", PASSWORD)  # every session ends
+    page = page_of_an_ended_session(visit, site)
     press(page, "3", "1", "c")
     page.keyboard.type("typed after the end")
     page.keyboard.press("Control+Enter")

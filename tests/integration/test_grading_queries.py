@@ -134,3 +134,14 @@ def test_no_question_of_the_queues_reads_every_sample(full: Engine) -> None:
         found[name] = [plan for plan in plans if read_all.search(plan)]
 
     assert {name: plans for name, plans in found.items() if plans} == {}
+
+
+def test_a_claim_sorts_nothing(full: Engine) -> None:
+    """Of hundreds of open answers the next one is read from an index that has their order."""
+    with write_session(full) as session, statements(full) as seen:
+        assert ASKS["claim-review"](session) is not None
+
+    plans = [plan_of(full, *each) for each in seen if "substr" in each[0]]
+    assert len(plans) == 1
+    assert "ix_sample_review_turns" in plans[0]
+    assert not re.search(r"Sort|TEMP B-TREE", plans[0])

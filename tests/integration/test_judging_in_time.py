@@ -11,12 +11,13 @@ from sqlalchemy import text
 
 from llm_canary.clock import utc
 from llm_canary.routing.table import Role
+from llm_canary.storage.dialect import sqlite_time
 from llm_canary.storage.engine import write_session
 from llm_canary.storage.repositories.judging_days import day_of, settle
 from llm_canary.storage.repositories.samples import claim, lapse, rubrics_with_work, save
 from tests.integration.test_review_order import said
 from tests.integration.test_samples import judged
-from tests.support.graded_world import CONFIG, GradedWorld
+from tests.support.graded_world import CONFIG, GradedWorld, accounted_for
 
 COST_NANOUSD = 1_000_000
 # One judgement a second, of both arms and all rollouts.
@@ -35,6 +36,13 @@ SHARED = (
         "  other: {route: cat, canary: {upstream: sim, model: new}, plan: quick}\n",
     )
 )
+
+# Of what is leased the late ones, of what waits those in time; all of one rubric.
+LATE = """
+    SELECT count(CASE WHEN state = 'leased' AND closes_at <= :now THEN 1 END),
+           count(CASE WHEN state = 'waiting' AND closes_at > :now THEN 1 END)
+    FROM sample
+"""
 
 
 class Came(NamedTuple):
@@ -70,6 +78,10 @@ def live(made: GradedWorld, per_step: int, *, steps: int = 60) -> Came:
             lapse(session, now)
             for text_id in rubrics_with_work(session, now):
                 found = claim(session, text_id, now, lease_s=60, limit=per_step)
+                late, waiting = session.execute(
+                    text(LATE), {"now": sqlite_time(now.timestamp())}
+                ).one()
+                assert not (late and waiting), "what is late was judged while others waited in time"
                 save(session, [judged(each) for each in found], now)
         made.score()
     query = """
@@ -86,8 +98,7 @@ def test_two_rollouts_draw_for_half_of_the_money_each(made: GradedWorld) -> None
     came = live(made, 5)
 
     assert came.drawn < 450  # 300, and more in the first minute, before the pace is known
-    assert came.paid > 230
-    assert came.in_time >= 0.99 * came.paid
+    assert came.in_time > 230
 
 
 def test_a_judge_behind_its_work_is_paid_for_what_counts_and_the_rest_is_said_to_be_shed(
@@ -97,19 +108,12 @@ def test_a_judge_behind_its_work_is_paid_for_what_counts_and_the_rest_is_said_to
     [found] = made.view.grading
 
     assert came.drawn > 1.7 * came.paid
-    assert came.in_time >= 0.99 * came.paid
+    assert came.in_time == came.paid
     assert came.paid == pytest.approx(300, rel=0.05)
     assert sum(found.shed) > 100
     for arm in (0, 1):
         assert found.judged[arm] == pytest.approx(150, rel=0.25)
-        assert found.eligible[arm] == (
-            found.without_text[arm]
-            + found.not_sampled[arm]
-            + found.waiting[arm]
-            + found.judged[arm]
-            + found.failed[arm]
-            + found.shed[arm]
-        )
+        assert found.eligible[arm] == accounted_for(found, arm)
 
 
 @pytest.mark.parametrize(
@@ -127,5 +131,4 @@ def test_a_fifth_of_the_money_is_left_to_what_is_worth_a_look(made: GradedWorld)
     came = live(made, 10)
 
     assert 80 < came.targeted < 220  # a fifth of 600, and more in the first minute
-    assert came.paid > 500
-    assert came.in_time >= 0.99 * came.paid
+    assert came.in_time > 500

@@ -22,7 +22,7 @@ from llm_canary.storage.repositories.grading import add_drift
 from llm_canary.storage.repositories.judging_days import day_of, settle
 from llm_canary.storage.repositories.reviewed import Reviewed, compared, reviewed
 from llm_canary.storage.repositories.sample_facts import standing_of
-from tests.support.graded_world import CONFIG, RUBRIC, Answer, GradedWorld
+from tests.support.graded_world import CONFIG, RUBRIC, Answer, GradedWorld, accounted_for
 
 OVER = {"standby", "finished", "rolled_back", "held"}
 
@@ -264,14 +264,7 @@ def test_what_is_eligible_is_judged_or_said_where_else_it_is(tmp_path: Path) -> 
         [found] = made.view.grading
 
         for arm in (0, 1):
-            assert found.eligible[arm] == (
-                found.without_text[arm]
-                + found.not_sampled[arm]
-                + found.waiting[arm]
-                + found.judged[arm]
-                + found.failed[arm]
-                + found.shed[arm]
-            )
+            assert found.eligible[arm] == accounted_for(found, arm)
         drawn = [found.waiting[arm] + found.judged[arm] + found.failed[arm] for arm in (0, 1)]
         assert found.eligible[0] > 3 * found.eligible[1]
         assert drawn[0] == pytest.approx(drawn[1], rel=0.25)

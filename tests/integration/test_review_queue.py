@@ -86,6 +86,27 @@ def test_twenty_reviewers_give_each_of_two_hundred_answers_exactly_two_reviews(
         assert done.scalar_one() == 200
 
 
+def test_who_finds_the_last_answer_locked_waits_instead_of_being_sent_away(engine: Engine) -> None:
+    """Another reviewer is taking one of its two seats at this moment."""
+    [sample] = ask(engine, 1, wanted=2)
+    found: list[str | None] = []
+
+    def work() -> None:
+        item = queue_of(engine).claim("helpful", "mara")
+        found.append(None if item is None else item.sample_id)
+
+    thread = threading.Thread(target=work)
+    with engine.begin() as connection:
+        locked = "" if engine.dialect.name == "sqlite" else " FOR UPDATE"
+        connection.execute(text(f"SELECT id FROM sample{locked}"))
+        thread.start()
+        thread.join(0.5)
+        assert found == []
+    thread.join(20)
+
+    assert found == [sample]
+
+
 def test_who_comes_back_gets_the_item_that_they_hold(engine: Engine) -> None:
     ask(engine, 2)
     own = queue_of(engine)

@@ -13,6 +13,7 @@ import msgspec
 from llm_canary.judging.live_trust import compare_judges
 from llm_canary.judging.worker import JudgeWorker, WorkerTerms
 from llm_canary.review.queue import ReviewQueue, Submission
+from llm_canary.rollout.views import GradingView
 from llm_canary.routing.table import Role
 from tests.support.rollout_world import Luck, World
 
@@ -158,6 +159,12 @@ class GradedWorld(World):
             self.controller.tick()
             if until():
                 return
+
+
+def accounted_for(found: GradingView, arm: int) -> int:
+    """Return of how many answers of an arm it is said where they are."""
+    places = (found.without_text, found.not_sampled, found.waiting, found.judged, found.failed)
+    return sum(each[arm] for each in (*places, found.shed))
 
 
 def write_verdicts(path: Any, answers: dict[Role, list[Answer]]) -> None:

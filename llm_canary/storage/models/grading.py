@@ -107,7 +107,7 @@ class Sample(SQLModel, table=True):
         _partial("state IN ('waiting', 'leased')", "rubric_text_id", "id"),
         _partial("review_state IS NOT NULL", "rubric_id", "review_state", "closes_at"),
         Index(
-            "ix_sample_review_turns",  # of `grading_order.next_of_turn`
+            "ix_sample_review_turns",  # of `grading_order.of_turn`
             *("rubric_id", "review_state", "review_stream"),
             *(text("(reviewed_at IS NOT NULL) DESC"), text("substr(id, 25, 7)")),
             sqlite_where=text("review_state IS NOT NULL"),

@@ -31,46 +31,26 @@ def may_count() -> ColumnElement[bool]:
     return (col(Sample.closes_at) > bindparam("now")) & ~_is_of_ended()
 
 
-def people_first() -> ColumnElement[str]:
-    """Return what people are asked first, of what may count; `in_turn` gives the parameters.
+def turns(claim: str, now: datetime, lease_s: float) -> list[dict[str, Any]]:
+    """Return the parameters of `of_turn`, one turn after the other, for one claim.
 
     Answers that were drawn by chance, because gates read nothing else: those that leave time for a
-    lease, then the others. Then what is only worth a look. A second review before a new answer.
+    lease, then the others. Then what is only worth a look.
     """
-    stream = col(Sample.review_stream)
-    by_chance = stream == Stream.PROBABILITY.value
-    leaves_time = col(Sample.closes_at) > bindparam("lease_ends")
-    turn = case(
-        (by_chance & leaves_time, "0"),
-        (by_chance, "1"),
-        (stream == bindparam("turn"), "2"),
-        else_="3",
-    )
-    is_new = case((col(Sample.reviewed_at).is_(None), "1"), else_="0")
-    return turn + is_new + _lot(25)  # one text: PostgreSQL sorts it twice as fast as three columns
-
-
-def in_turn(claim: str, now: datetime, lease_s: float) -> dict[str, Any]:
-    """Return the parameters of `people_first` for one claim."""
-    is_doubted = place(claim, "stream") < _DOUBTED / (_DOUBTED + _TARGETED)
-    turn = UNCERTAIN if is_doubted else Stream.TARGETED.value
-    return {"turn": turn, "lease_ends": now + timedelta(seconds=lease_s)}
-
-
-def turns(claim: str, now: datetime, lease_s: float) -> list[dict[str, Any]]:
-    """Return the parameters of `next_of_turn`, turn by turn as `people_first` has them."""
-    lease_ends = now + timedelta(seconds=lease_s)
-    chance, targeted = Stream.PROBABILITY.value, Stream.TARGETED.value
-    first = in_turn(claim, now, lease_s)["turn"]
-    looks = (first, targeted if first == UNCERTAIN else UNCERTAIN)
+    chance, looks = Stream.PROBABILITY.value, [UNCERTAIN, Stream.TARGETED.value]
+    if place(claim, "stream") >= _DOUBTED / (_DOUBTED + _TARGETED):
+        looks.reverse()
     return [
-        {"stream": chance, "after": lease_ends},
+        {"stream": chance, "after": now + timedelta(seconds=lease_s)},
         *({"stream": each, "after": now} for each in (chance, *looks)),
     ]
 
 
-def next_of_turn(query: Select[Sample]) -> Select[Sample]:
-    """Narrow `query` to one turn and order it so, by an index: the whole queue is not sorted."""
+def of_turn(query: Select[Sample]) -> Select[Sample]:
+    """Narrow `query` to one turn: a second review before a new answer, and by lot among them.
+
+    An index has them in this order: the whole queue is not sorted.
+    """
     return query.where(
         col(Sample.review_stream) == bindparam("stream"),
         # Not the bare column: SQLite would go by the index of it, and sort.
@@ -79,10 +59,16 @@ def next_of_turn(query: Select[Sample]) -> Select[Sample]:
     ).order_by(col(Sample.reviewed_at).is_not(None).desc(), _lot(25))
 
 
+def too_late(query: Select[Sample]) -> Select[Sample]:
+    """Order `query` as what is left when no turn has any: the latest window first."""
+    return query.order_by(col(Sample.closes_at).desc())
+
+
 def judges_first() -> ColumnElement[str]:
-    """Return what judges are asked first: what gates read, then what is only worth a look."""
+    """Return what judges are asked first: what gates read, what is worth a look, what is late."""
+    is_late = case((may_count(), "0"), else_="1")
     is_targeted = case((col(Sample.stream) == Stream.PROBABILITY.value, "0"), else_="1")
-    return is_targeted + _lot(18)
+    return is_late + is_targeted + _lot(18)
 
 
 def _is_of_ended() -> ColumnElement[bool]:

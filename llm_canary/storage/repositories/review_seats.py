@@ -28,7 +28,7 @@ from sqlmodel import Session, col
 
 from llm_canary.ids import uuid7
 from llm_canary.storage.models.grading import GoldItem, Review, ReviewSeat, Sample
-from llm_canary.storage.repositories.grading_order import next_of_turn, turns
+from llm_canary.storage.repositories.grading_order import of_turn, too_late, turns
 from llm_canary.storage.repositories.reviews import OPEN
 
 
@@ -194,22 +194,18 @@ def _free() -> Select[Sample]:
 
 @cache
 def _in_time() -> Select[Sample]:
-    return next_of_turn(_free()).with_for_update(skip_locked=True)
+    return of_turn(_free()).with_for_update(skip_locked=True)
 
 
 @cache
 def _any() -> Select[Sample]:
-    return _late().with_for_update(skip_locked=True)
+    return too_late(_free()).with_for_update(skip_locked=True)
 
 
 @cache
 def _last() -> Select[Sample]:
     # Nothing is free of locks: wait for those who are about to take one, and may leave a seat.
-    return _late().with_for_update()
-
-
-def _late() -> Select[Sample]:
-    return _free().order_by(col(Sample.closes_at).desc())
+    return too_late(_free()).with_for_update()
 
 
 @cache

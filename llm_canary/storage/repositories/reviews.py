@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Executable, Select, bindparam, case, exists, func, insert, select, update
+from sqlalchemy import Executable, Select, bindparam, exists, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlmodel import Session, col
@@ -17,7 +17,7 @@ from llm_canary.ids import uuid7
 from llm_canary.storage.models.grading import GoldItem, Review, ReviewSeat, Sample
 from llm_canary.storage.models.reviewing import ReviewerExclusion
 from llm_canary.storage.repositories.counted import SUBMITTED
-from llm_canary.storage.repositories.grading_order import in_turn, may_count, people_first
+from llm_canary.storage.repositories.grading_order import of_turn, too_late, turns
 
 SKIPPED = "skipped"
 OPEN, DONE, ADJUDICATE = "open", "done", "adjudicate"
@@ -225,15 +225,15 @@ def open_samples(
     session: Session, rubric_id: str, limit: int, now: datetime, *, lease_s: float
 ) -> list[Sample]:
     """Return samples that want reviews, in the order in which reviewers are given them."""
-    late_at = col(Sample.closes_at)
-    query = (
-        select(Sample)
-        .where(col(Sample.rubric_id) == rubric_id, col(Sample.review_state) == OPEN)
-        .order_by(~may_count(), case((~may_count(), late_at)).desc(), people_first())
-        .limit(limit)
+    queue = select(Sample).where(
+        col(Sample.rubric_id) == rubric_id, col(Sample.review_state) == OPEN
     )
-    which = {"now": now} | in_turn(now.isoformat(), now, lease_s)
-    return list(session.execute(query, which).scalars())
+    in_turn = turns(now.isoformat(), now, lease_s)
+    found: dict[str, Sample] = {}
+    for query, which in (*((of_turn(queue), turn) for turn in in_turn), (too_late(queue), {})):
+        rows = session.execute(query.limit(limit), which).scalars()
+        found |= {each.id: found.get(each.id, each) for each in rows}
+    return list(found.values())[:limit]
 
 
 # Made once: making a statement takes as long as asking it.

@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, case, func, select, text, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as insert_postgresql
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 from sqlmodel import Session, col
@@ -161,7 +161,7 @@ def _free(rubric_text_id: str, now: datetime, limit: int, *, is_first: bool) -> 
             col(Sample.ready_at) <= now,
             attempts == 0 if is_first else (attempts > 0) & (attempts < MAX_ATTEMPTS),
         )
-        .order_by(case((may_count(), 0), else_=1), judges_first())
+        .order_by(judges_first())
         .params(now=now)
         .limit(limit)
     )
