@@ -14,6 +14,7 @@ from typing import Any, cast
 import msgspec
 import psycopg
 import sqlalchemy.exc
+from psycopg.adapt import PyFormat
 from sqlalchemy.engine import Connection, Engine
 
 from llm_canary.clock import utc
@@ -53,6 +54,7 @@ _OUTCOME = (
     "format",
 )
 _outcome_values = attrgetter(*_OUTCOME[5:])
+_DRIVERS_TEXT = psycopg.adapters.get_dumper(str, PyFormat.TEXT)
 _TASK = ("inference_id", "what", "rollout_id", "due_at")
 _STAGING = "staging_inference"
 
@@ -82,7 +84,7 @@ class SqlBatchSink:
         try:
             self._write(events)
         except DataError:
-            # The rare batch with a NUL, in what is written as JSON.
+            # PostgreSQL has no text with NUL: the rare batch that has one is cleaned.
             self._write([_without_nul(event) for event in events])
 
     def _write(self, events: Sequence[Event]) -> None:
@@ -163,6 +165,8 @@ def _write_postgresql(
         with driver.cursor() as cursor:
             # Kept for the life of the connection: a new one each time would bloat the catalogue.
             cursor.execute(_CREATE_STAGING)
+            # The driver's own, in C: ours would double the time that a row takes.
+            cursor.adapters.register_dumper(str, _DRIVERS_TEXT)
             with cursor.copy(_COPY) as copy:
                 for event in inferences:
                     due_s = _due_s(event)
