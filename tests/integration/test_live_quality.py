@@ -139,8 +139,8 @@ def test_trust_outlives_the_texts_of_the_answers_that_it_rests_on(tmp_path: Path
             judge = session.execute(text("SELECT judge_id FROM judgement LIMIT 1")).scalar_one()
             before = standing_of(session, judge)
             ErasingRepository(session).clear_texts(ids)
-        made.clock.advance(3_700.0)  # within the hour a few more are not worth a comparison
-        made.live(10, 2)
+        made.clock.advance(3_700.0)  # within the hour a few more labels are not worth a comparison
+        made.live(10, 20)
         with read_session(made.engine) as session:
             after = standing_of(session, judge)
 
