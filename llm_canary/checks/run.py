@@ -70,8 +70,11 @@ async def run_check(
     """Return the report of a check; `note` is called after each answer that was graded."""
     graders: list[Grader] = []
     judge, trust = await _trusted_judge(request, graders)
-    _refuse_other_judge(request.baseline, judge)
-    running = _Running(request, _grader(request, judge, graders), note)
+    grader = _grader(request, judge, graders)
+    judge_id = grader.version.id if grader.version else None
+    if judge is not None and judge.version.kind in _MODELS:
+        _refuse_other_judge(request.baseline, judge_id)
+    running = _Running(request, grader, note)
     outcomes = await running.all_outcomes()
     if request.baseline is not None and request.confirm and request.candidate.is_live:
         outcomes = await running.confirmed(outcomes, request.baseline)
@@ -82,7 +85,7 @@ async def run_check(
         rubric=request.rubric.rubric.id,
         rubric_version=request.rubric.rubric.version,
         rubric_hash=request.rubric.content_hash,
-        judge_id=judge.version.id if judge else None,
+        judge_id=judge_id,
         dataset=request.dataset.name,
         dataset_hash=request.dataset.hash,
         candidate=request.candidate.name,
@@ -159,7 +162,7 @@ def _outcome(item: Item, result: Result) -> Outcome:
     ended, detail = Ended.GRADED, ""
     if result.failure is not None:
         ended = Ended.NO_GRADE
-        detail = f"{result.failure}: {result.judgements[-1].detail}"[:_DETAIL_CHARS]
+        detail = f"{result.failure}: {result.judgements[0].detail}"[:_DETAIL_CHARS]
     elif result.score.passed is None:
         is_failure = any(str(why) == "failed" for why in result.score.not_graded.values())
         ended = Ended.NO_GRADE if is_failure else Ended.CANNOT_ASSESS
@@ -239,14 +242,12 @@ async def _trusted_judge(
     return panel, await calibrated(panel)
 
 
-def _refuse_other_judge(baseline: Run | None, judge: Judge | None) -> None:
-    """Raise ConfigError when a model graded the baseline that is another version of this judge."""
-    if baseline is None or judge is None or judge.version.kind not in _MODELS:
-        return
-    if baseline.judge_id != judge.version.id:
+def _refuse_other_judge(baseline: Run | None, judge_id: str | None) -> None:
+    """Raise ConfigError when another version of the judge graded the baseline."""
+    if baseline is not None and baseline.judge_id != judge_id:
         raise ConfigError(
             "the baseline was graded by another version of the judge, so a drop could be the "
-            f"judge's ({str(baseline.judge_id)[:12]}, now {judge.version.id[:12]}); make the "
+            f"judge's ({str(baseline.judge_id)[:12]}, now {str(judge_id)[:12]}); make the "
             "baseline again with --update-baseline"
         )
 

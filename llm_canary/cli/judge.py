@@ -166,15 +166,16 @@ async def _probed(options: dict[str, Any], *, quiet: bool) -> list[Probe]:
     from llm_canary.judging.probes import probe_pairs, probe_single  # noqa: PLC0415
 
     asked = _asked(options)
+    grader = _grader(asked, options, None)
     with progress("probing", len(asked.labels.items), quiet=quiet) as note:
         if asked.labels.is_pairwise:
             found = await probe_pairs(asked.labels, asked.judge, note)
         else:
-            found = await probe_single(asked.labels, _grader(asked, options, None), note)
+            found = await probe_single(asked.labels, grader, note)
     if options["store"]:
         from llm_canary.cli.grading_database import store_probes  # noqa: PLC0415
 
-        store_probes(asked.rubric, asked.judge.version.id, asked.labels.hash, found)
+        store_probes(asked.rubric, _version(grader), asked.labels.hash, found)
     return found
 
 
@@ -188,12 +189,11 @@ async def _looked(options: dict[str, Any], *, quiet: bool) -> Look | None:
 
     asked = _asked(options)
     first = read_anchors(options["record"])
-    second = None if asked.labels.is_pairwise else asked.second
-    grader = _grader(asked, options, None, escalate=second)
+    grader = _grader(asked, options, None)
     # Which anchors the second judge is asked about must not depend on which one is answered first.
     grader.max_share = 1.0
     with progress("judging", len(asked.labels.items), quiet=quiet) as note:
-        now = await anchor_verdicts(asked.labels, asked.judge, grader, note, second=second)
+        now = await anchor_verdicts(asked.labels, asked.judge, grader, note, second=asked.second)
     if first is None:
         write_anchors(options["record"], now)
         return None
@@ -205,7 +205,7 @@ async def _looked(options: dict[str, Any], *, quiet: bool) -> Look | None:
     if options["store"]:
         from llm_canary.cli.grading_database import store_drift  # noqa: PLC0415
 
-        store_drift(asked.rubric, now.judge_id, look)
+        store_drift(asked.rubric, _version(grader), look)
     return look
 
 
@@ -215,7 +215,7 @@ class _Asked(NamedTuple):
     rubric: LoadedRubric
     labels: LabelSet
     judge: Judge
-    second: Judge | None  # asked where the first is in doubt
+    second: Judge | None  # asked where the first is in doubt; never about pairs
 
 
 def _asked(options: dict[str, Any]) -> _Asked:
@@ -234,23 +234,22 @@ def _asked(options: dict[str, Any]) -> _Asked:
         raise ConfigError(f"rubric {name} needs no judge: a program decides all of it")
     if labels.is_pairwise and rubric.rubric.pairwise is None:
         raise ConfigError(f"the labels are of pairs, and rubric {name} has no `pairwise:`")
-    return _Asked(rubric, labels, found.first, found.second)
+    return _Asked(rubric, labels, found.first, None if labels.is_pairwise else found.second)
 
 
-def _grader(
-    asked: _Asked,
-    options: dict[str, Any],
-    cache: Cache | None,
-    *,
-    escalate: Judge | None = None,
-) -> Grader:
+def _grader(asked: _Asked, options: dict[str, Any], cache: Cache | None) -> Grader:
     from llm_canary.judging.grader import Grader  # noqa: PLC0415
 
     cap = cost_cap(options["max_cost_usd"])
     offline = options["offline"]
     return Grader(
-        asked.rubric, asked.judge, escalate=escalate, cache=cache, cap=cap, offline=offline
+        asked.rubric, asked.judge, escalate=asked.second, cache=cache, cap=cap, offline=offline
     )
+
+
+def _version(grader: Grader) -> str:
+    assert grader.version is not None  # noqa: S101 - a judge is asked
+    return grader.version.id
 
 
 def _gap(probe: Probe) -> str:

@@ -40,11 +40,10 @@ async def anchor_verdicts(
                 verdicts[item.sample.id] = compared.best_known
         else:
             result = await grader.grade(item.sample)
-            for each in result.judgements:
-                is_first = each.judge_id == judge.version.id
-                second_asked += not is_first
+            second_asked += len(result.judgements) > 1
+            for seen, each in zip((models, second_models), result.judgements, strict=False):
                 if each.reported_model:
-                    (models if is_first else second_models).add(each.reported_model)
+                    seen.add(each.reported_model)
             if result.score.passed is not None:
                 verdicts[item.sample.id] = str(result.score.passed)
         note()

@@ -116,12 +116,17 @@ async def calibrate(
     grader: Grader,
     note: Callable[[], None] = lambda: None,
 ) -> TrustReport:
-    """Return the report of `judge` on `labels`; `grader` asks it, `note` is called at each item."""
+    """Return the report of `judge` on `labels`; `note` is called at each item.
+
+    Single answers are graded by `grader`, which may ask a second judge where `judge` is in doubt;
+    then the report is about both.
+    """
     if labels.is_pairwise:
-        found = await _pairs(rubric, labels, judge, note)
+        found, version = await _pairs(rubric, labels, judge, note), judge.version
     else:
         found = await _single(rubric, labels, grader, note)
-    return _report(rubric, labels, judge.version, found)
+        version = grader.version or judge.version
+    return _report(rubric, labels, version, found)
 
 
 def compare_stored(

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from llm_canary.judging.bounded import each_bounded
 from llm_canary.judging.budget import Breaker, CostCap
 from llm_canary.judging.cache import Cache, cache_key
-from llm_canary.judging.judgement import Judge, Judgement, Spent, Status
+from llm_canary.judging.judgement import Judge, Judgement, JudgeVersion, Spent, Status
+from llm_canary.judging.models import judge_version
 from llm_canary.rubric.checks import Checks
 from llm_canary.rubric.grades import Grade, Graded, NotGraded, Score, Why, score
 from llm_canary.rubric.load import LoadedRubric
@@ -28,13 +29,37 @@ class Result(NamedTuple):
     sample: Sample
     grades: Mapping[str, Graded]
     score: Score
-    judgements: tuple[Judgement, ...] = ()  # of the judges that were asked
+    judgements: tuple[Judgement, ...] = ()  # of the judges that were asked, the first one first
 
     @property
     def failure(self) -> Status | None:
         """Why the judge gave no grades, None when it did or was not needed."""
-        last = self.judgements[-1].status if self.judgements else Status.OK
-        return None if last is Status.OK else last
+        given = [each.status for each in self.judgements]
+        return None if not given or Status.OK in given else given[0]
+
+
+def version_of(
+    rubric: LoadedRubric, judge: Judge | None, second: Judge | None
+) -> JudgeVersion | None:
+    """Return the version of what grades: the judge, or both and when the second one is asked.
+
+    None: programs grade alone.
+    """
+    if judge is None or second is None:
+        return judge.version if judge is not None else None
+    names = f"{judge.version.model}, {second.version.model} where in doubt"
+    params = {
+        "first": judge.version.id,
+        "second": second.version.id,
+        "when": _when(rubric).model_dump_json(),
+    }
+    return judge_version("cascade", names, params, rubric)
+
+
+def _when(rubric: LoadedRubric) -> EscalateWhen:
+    judges = rubric.rubric.judges
+    second = judges.escalate if judges else None
+    return (second.when if second else None) or EscalateWhen()
 
 
 class Grader:
@@ -52,11 +77,10 @@ class Grader:
     ) -> None:
         self._rubric = rubric.rubric
         self._checks = Checks(rubric.rubric, rubric.schemas)
+        self.version = version_of(rubric, judge, escalate)
         self._judge = judge
         self._second = escalate
-        judges = rubric.rubric.judges
-        second = judges.escalate if judges else None
-        self._when = (second.when if second else None) or EscalateWhen()
+        self._when = _when(rubric)
         self.max_share = self._when.max_share  # of the samples, for the second judge
         self._cache = cache
         self._cap = cap or CostCap(None)
@@ -105,7 +129,7 @@ class Grader:
         self._escalated += 1
         second = await self._ask(self._second, sample, doubted, repeat)
         grades |= second.grades
-        return [first, second] if second.status is Status.OK else [second, first]
+        return [first, second]
 
     def _doubted(
         self, judgement: Judgement, asked: Sequence[AskedCriterion]

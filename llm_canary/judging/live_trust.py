@@ -15,6 +15,7 @@ from llm_canary.clock import Clock, utc
 from llm_canary.errors import ConfigError, DataError
 from llm_canary.judging.build import judges_of
 from llm_canary.judging.calibrate import compare_stored
+from llm_canary.judging.grader import version_of
 from llm_canary.judging.judgement import JudgeVersion
 from llm_canary.judging.labels import HumanLabel, Labelled, label_set
 from llm_canary.judging.trust import ARM_TAG
@@ -66,9 +67,10 @@ def _compare(engine: Engine, clock: Clock, due: Compared) -> bool:
 
 
 def _version(rubric: LoadedRubric, judge_id: str) -> JudgeVersion:
-    judge = judges_of("primary", rubric, Path()).first
-    if judge is not None and judge.version.id == judge_id:
-        return judge.version
+    judges = judges_of("primary", rubric, Path())
+    version = version_of(rubric, judges.first, judges.second)
+    if version is not None and version.id == judge_id:
+        return version
     return JudgeVersion(judge_id, "unknown", "unknown", {}, "", rubric.content_hash)
 
 

@@ -22,8 +22,7 @@ def graded_row(claimed: Claimed, version: str, result: Result) -> Saved:
     spent = Spent()
     for each in result.judgements:
         spent += each.spent
-    asked = next((each for each in result.judgements if each.judge_id == version), None)
-    second = next((each for each in result.judgements if each.judge_id != version), None)
+    first, second = (*result.judgements, None, None)[:2]
     failure = result.failure
     row = {
         "judge_id": version,
@@ -32,7 +31,7 @@ def graded_row(claimed: Claimed, version: str, result: Result) -> Saved:
         "passed": result.score.passed,
         "grades": msgspec.to_builtins(dict(result.grades)),
         "reported_model": joined(
-            asked.reported_model if asked else None, second.reported_model if second else None
+            first.reported_model if first else None, second.reported_model if second else None
         ),
         "injection_suspected": any(each.injection_suspected for each in result.judgements),
         "calls": spent.calls,
@@ -40,7 +39,7 @@ def graded_row(claimed: Claimed, version: str, result: Result) -> Saved:
         "tokens_out": spent.tokens_out,
         "cost_nanousd": spent.cost_nanousd,
         "latency_s": spent.latency_s,
-        "detail": asked.detail if asked else "",
+        "detail": first.detail if first else "",
     }
     state = SampleState.JUDGED if failure is None else SampleState.FAILED
     wants = _is_doubted(result) if result.judgements else False

@@ -21,7 +21,7 @@ from llm_canary.clock import Clock, utc
 from llm_canary.errors import ConfigError, DataError, StorageError
 from llm_canary.judging.budget import CostCap
 from llm_canary.judging.build import Judges, judges_of
-from llm_canary.judging.grader import Grader
+from llm_canary.judging.grader import Grader, version_of
 from llm_canary.judging.judgement import Status
 from llm_canary.judging.lines import LONGEST_WAIT_S, Line
 from llm_canary.judging.material import stored_sample
@@ -303,8 +303,8 @@ class JudgeWorker:
 def _kit_of(text: str) -> _Kit:
     rubric = restore(text)
     judges = judges_of("primary", rubric, Path())
-    version = judges.first.version.id if judges.first else f"checks:{rubric.content_hash}"
-    return _Kit(rubric, judges, version)
+    version = version_of(rubric, judges.first, judges.second)
+    return _Kit(rubric, judges, version.id if version else f"checks:{rubric.content_hash}")
 
 
 def _wait_for_money(why: NoMoney, line: Line, now_s: float) -> None:

@@ -18,11 +18,18 @@ from llm_canary.routing.table import Role
 from llm_canary.rubric.keep import keep
 from llm_canary.storage.engine import read_session, write_session
 from llm_canary.storage.repositories.erasing import ErasingRepository
-from llm_canary.storage.repositories.grading import add_drift
+from llm_canary.storage.repositories.grading import add_drift, calibrations
 from llm_canary.storage.repositories.judging_days import day_of, settle
 from llm_canary.storage.repositories.reviewed import Reviewed, compared, reviewed
 from llm_canary.storage.repositories.sample_facts import standing_of
-from tests.support.graded_world import CONFIG, RUBRIC, Answer, GradedWorld, accounted_for
+from tests.support.graded_world import (
+    CONFIG,
+    RUBRIC,
+    Answer,
+    GradedWorld,
+    accounted_for,
+    write_verdicts,
+)
 
 OVER = {"standby", "finished", "rolled_back", "held"}
 
@@ -99,6 +106,29 @@ def test_a_canary_that_is_worse_by_the_margin_is_not_promoted(tmp_path: Path) ->
         made.live(1_500, 40, until=is_over(made))
 
         assert made.view.state in {"rolled_back", "held"}
+
+
+def test_where_a_second_judge_is_asked_both_are_trusted_or_neither(tmp_path: Path) -> None:
+    silent = Answer("It is in Graz, I think.", True, None, 0.2)  # the first judge fails on it
+    own = [Answer("It is in Graz.", True, True, 0.5), Answer("No idea.", False, False, 0.3), silent]
+    (tmp_path / "rubrics").mkdir()
+    write_verdicts(
+        tmp_path / "rubrics" / "second.jsonl", {Role.CONTROL: [silent._replace(judged=True)]}
+    )
+    more = "verdicts.jsonl}\n  escalate: {backend: replay, verdicts: second.jsonl}"
+    with world(tmp_path, own, own, rubric=RUBRIC.replace("verdicts.jsonl}", more)) as made:
+        made.live(20, 90)
+        with read_session(made.engine) as session:
+            found = session.execute(
+                text("SELECT judge_id, status, count(*) FROM judgement GROUP BY 1, 2")
+            ).all()
+            [judge] = {each.judge_id for each in found}
+            kinds = {each["report"]["judge"]["kind"] for each in calibrations(session, "helpful")}
+            standing = standing_of(session, judge)
+
+    assert {each.status for each in found} == {"ok", "parse_error"}  # the second has its share
+    assert kinds == {"cascade"}
+    assert standing.standing == "trusted"
 
 
 def test_once_people_stop_the_judge_does_not_speak_alone(tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ class GradedWorld(World):
     """`answers` are what each arm says, with their weights."""
 
     answers: dict[Role, list[Answer]] = field(default_factory=dict)
+    rubric: str = RUBRIC
     reviewers: int = 2
     skips: float = 0.0  # part of what they get
     judge_only: bool = False  # take the judge's word, which the product never does
@@ -81,7 +82,7 @@ class GradedWorld(World):
     def __post_init__(self) -> None:
         folder = self.directory / "rubrics"
         folder.mkdir(exist_ok=True)
-        (folder / "helpful.yaml").write_text(RUBRIC)
+        (folder / "helpful.yaml").write_text(self.rubric)
         write_verdicts(folder / "verdicts.jsonl", self.answers)
         super().__post_init__()
         if self.judge_only:

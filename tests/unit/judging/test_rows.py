@@ -25,7 +25,7 @@ def said(judge: str, model: str | None, status: Status = Status.OK) -> Judgement
         ([said("first", "small-1")], ("small-1", None)),
         ([said("first", "small-1"), said("second", "big-11")], ("small-1", "big-11")),
         (
-            [said("second", "big-11", Status.PARSE_ERROR), said("first", "small-1")],
+            [said("first", "small-1"), said("second", "big-11", Status.PARSE_ERROR)],
             ("small-1", "big-11"),
         ),
         ([said("first", None), said("second", "big-11")], (None, "big-11")),
@@ -36,9 +36,29 @@ def said(judge: str, model: str | None, status: Status = Status.OK) -> Judgement
 def test_the_models_of_all_judges_that_were_asked_are_kept(judgements, models):
     sample = Sample("i", "p", "r")
     grades = {"helps": Grade("met", 1.0, True)}
-    row = graded_row(CLAIMED, "first", Result(sample, grades, Score(1.0, True), tuple(judgements)))
+    row = graded_row(CLAIMED, "both", Result(sample, grades, Score(1.0, True), tuple(judgements)))
 
+    assert row.judgement["judge_id"] == "both"
     assert parted(row.judgement["reported_model"]) == models
+
+
+@pytest.mark.parametrize(
+    ("judgements", "failure"),
+    [
+        ([], None),
+        ([said("first", None, Status.TIMEOUT)], Status.TIMEOUT),
+        ([said("first", None, Status.TIMEOUT), said("second", None)], None),
+        ([said("first", None), said("second", None, Status.REFUSED)], None),
+        (
+            [said("first", None, Status.TIMEOUT), said("second", None, Status.REFUSED)],
+            Status.TIMEOUT,
+        ),
+    ],
+)
+def test_the_judges_fail_when_none_of_them_graded(judgements, failure):
+    result = Result(Sample("i", "p", "r"), {}, Score(None, None), tuple(judgements))
+
+    assert result.failure is failure
 
 
 def test_one_model_is_kept_as_ever():

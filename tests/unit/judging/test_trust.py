@@ -16,7 +16,7 @@ from llm_canary.judging.anchors import anchor_verdicts
 from llm_canary.judging.build import not_asked
 from llm_canary.judging.calibrate import TrustReport, calibrate, compare_stored
 from llm_canary.judging.drift import Anchors, Drift, compare
-from llm_canary.judging.grader import Grader
+from llm_canary.judging.grader import Grader, version_of
 from llm_canary.judging.judgement import Judgement, JudgeVersion, Status
 from llm_canary.judging.labels import HumanLabel, Labelled, LabelSet, label_set, read_labels
 from llm_canary.judging.probes import Tendency, probe_pairs
@@ -278,6 +278,47 @@ class Sure:
         }
         name = self.version.id
         return Judgement(sample.id, name, Status.OK, sure, reported_model=self.version.model)
+
+
+class TestTwoJudges:
+    RUBRIC = parse_rubric(TWO_JUDGES)
+    LABELS = label_set(
+        [
+            Labelled(Sample(str(k), "p", f"r{k}"), (HumanLabel("mara", "right", "met"),))
+            for k in range(60)
+        ]
+    )
+
+    def report(self, second, *, rubric=RUBRIC):
+        first = Sure(rubric, "small-1", 0.5)
+        grader = Grader(rubric, first, escalate=second)
+        return asyncio.run(calibrate(rubric, self.LABELS, first, grader))
+
+    def test_a_calibration_of_both_is_not_one_of_the_first(self):
+        alone = self.report(None)
+        both = self.report(Sure(self.RUBRIC, "big-11", 1.0))
+
+        assert alone.judge.id == "small-1"
+        assert both.judge.id not in ("small-1", "big-11")
+        assert (both.judge.kind, both.judge.params["second"]) == ("cascade", "big-11")
+
+    def test_another_second_judge_or_bound_is_another_version(self):
+        later = TWO_JUDGES.replace("m/b}", "m/b, when: {confidence_below: 0.9}}")
+        ids = {
+            self.report(Sure(rubric, name, 1.0), rubric=rubric).judge.id
+            for rubric in (self.RUBRIC, parse_rubric(later))
+            for name in ("big-11", "big-12")
+        }
+
+        assert parse_rubric(later).content_hash == self.RUBRIC.content_hash
+        assert len(ids) == 4
+
+    def test_what_is_graded_names_the_same_version(self):
+        first, second = Sure(self.RUBRIC, "small-1", 0.5), Sure(self.RUBRIC, "big-11", 1.0)
+
+        assert version_of(self.RUBRIC, first, second) == self.report(second).judge
+        assert version_of(self.RUBRIC, first, None) == self.report(None).judge
+        assert version_of(self.RUBRIC, None, None) is None
 
 
 class TestDrift:
