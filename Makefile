@@ -65,8 +65,8 @@ simulate: $(VENV)/.dev ## the full-length simulations behind docs/statistics.md,
 	  $(BIN)/python -m pytest -n 2 --dist worksteal -m simulation tests/statistics $(PYTEST_ARGS) || failed=1; \
 	done; $(BIN)/python tests/statistics/statistics_report.py; exit $$failed
 
-crash: $(VENV)/.dev ## kill controllers 200 times (about four minutes)
-	@$(BIN)/python -m pytest -m simulation -o log_cli=true --log-cli-level=INFO tests/crash $(PYTEST_ARGS)
+crash: $(VENV)/.dev ## kill controllers 200 times, reload during 20,000 requests (about five minutes)
+	@$(BIN)/python -m pytest -m simulation -o log_cli=true --log-cli-level=INFO tests/crash tests/acceptance/test_crash_and_reload.py $(PYTEST_ARGS)
 
 conformance: $(VENV)/.dev ## other people's clients and the OpenAI SDK's own tests, through the gateway (needs Node)
 	@$(BIN)/python -m tests.conformance.openai_sdk

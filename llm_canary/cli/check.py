@@ -12,6 +12,7 @@ import click
 from llm_canary.cli.grading_options import (
     cost_cap,
     grading_options,
+    labels_from,
     progress,
     warn_of_unknown_cost,
 )
@@ -127,7 +128,6 @@ async def _run(options: dict[str, Any]) -> Report:
 def _request(options: dict[str, Any], cache: Cache) -> Request:
     from llm_canary.checks.comparison import Limits  # noqa: PLC0415
     from llm_canary.checks.run import Request  # noqa: PLC0415
-    from llm_canary.cli.grading_database import labels_from  # noqa: PLC0415
     from llm_canary.judging.build import judges_of  # noqa: PLC0415
     from llm_canary.rubric.lint import family, lint  # noqa: PLC0415
     from llm_canary.rubric.load import rubric_of  # noqa: PLC0415

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_canary.errors import ConfigError
@@ -14,7 +13,6 @@ from llm_canary.judging.labels import (
     Labelled,
     LabelSet,
     label_set,
-    read_labels,
     seconds,
 )
 from llm_canary.review.queue import ReviewQueue, Submission
@@ -40,13 +38,9 @@ if TYPE_CHECKING:
     from llm_canary.rubric.load import LoadedRubric
     from llm_canary.storage.repositories.reviews import QueueCounts
 
-DATABASE = "db"
 
-
-def labels_from(word: str, rubric: LoadedRubric) -> LabelSet:
-    """Return the labels of a file, or with `db` those of the database."""
-    if word != DATABASE:
-        return read_labels(Path(word), rubric)
+def stored_labels(rubric: LoadedRubric) -> LabelSet:
+    """Return the labels of the database."""
     with _session() as session:
         found = list(_items(labels_of(session, rubric.rubric.id, rubric.content_hash)))
     if not found:

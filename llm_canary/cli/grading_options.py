@@ -16,6 +16,8 @@ from llm_canary.errors import ConfigError
 
 if TYPE_CHECKING:
     from llm_canary.judging.budget import CostCap
+    from llm_canary.judging.labels import LabelSet
+    from llm_canary.rubric.load import LoadedRubric
 
 DEFAULT_CACHE = Path(".canary/cache.db")
 _NANO = 1_000_000_000
@@ -91,3 +93,14 @@ def progress(label: str, length: int, *, quiet: bool) -> Iterator[Callable[[], N
         return
     with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
         yield lambda: bar.update(1)
+
+
+def labels_from(word: str, rubric: LoadedRubric) -> LabelSet:
+    """Return the labels of a file, or with `db` those of the database."""
+    if word == "db":  # only then is the database's code loaded, a third of a second
+        from llm_canary.cli.grading_database import stored_labels  # noqa: PLC0415
+
+        return stored_labels(rubric)
+    from llm_canary.judging.labels import read_labels  # noqa: PLC0415
+
+    return read_labels(Path(word), rubric)

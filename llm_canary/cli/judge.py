@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from llm_canary.cli.grading_options import cost_cap, grading_options, progress
+from llm_canary.cli.grading_options import cost_cap, grading_options, labels_from, progress
 from llm_canary.cli.output import Exit, json_option, print_facts, print_json, print_table
 
 if TYPE_CHECKING:
@@ -219,7 +219,6 @@ class _Asked(NamedTuple):
 
 
 def _asked(options: dict[str, Any]) -> _Asked:
-    from llm_canary.cli.grading_database import labels_from  # noqa: PLC0415
     from llm_canary.errors import ConfigError  # noqa: PLC0415
     from llm_canary.judging.build import judges_of  # noqa: PLC0415
     from llm_canary.rubric.load import rubric_of  # noqa: PLC0415

@@ -81,11 +81,7 @@ def export(
     and `label` (CSV), and `import` the file. With --pairs: one preference a row, with the arms, and
     which of the two answers the reviewer was shown first.
     """
-    from llm_canary.cli.grading_database import (  # noqa: PLC0415
-        DATABASE,
-        labels_from,
-        open_items,
-    )
+    from llm_canary.cli.grading_database import open_items, stored_labels  # noqa: PLC0415
     from llm_canary.documents.rows import write_rows  # noqa: PLC0415
     from llm_canary.judging.labels import label_rows  # noqa: PLC0415
     from llm_canary.rubric.load import rubric_of  # noqa: PLC0415
@@ -106,7 +102,7 @@ def export(
             raise click.ClickException(f"no answer waits for a review by {loaded.rubric.id}")
         count, what = write_rows(file, iter(rows)), "answers"
     else:
-        labels = labels_from(DATABASE, loaded)
+        labels = stored_labels(loaded)
         count, what = write_rows(file, label_rows(labels.items)), "labels"
     if as_json:
         print_json({what: count, "file": str(file)})

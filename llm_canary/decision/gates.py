@@ -57,6 +57,7 @@ class GateResult(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     comparison: Comparison
     shown: str | None = None  # "look 2" or "always-valid", when not inferior
+    lacks: str | None = None  # what a proof that is there still needs
     is_small_harm: bool = False  # real, within tolerance and margin: promotion allowed, in amber
     needs_person: bool = False  # real harm beyond the tolerance, yet within the margin
 
@@ -199,7 +200,7 @@ class _Gate:
         if how is None:
             return self._as(GateStatus.INCONCLUSIVE, f"not proven yet: {numbers}", shown)
         if why := self._floor(spec, found, frozen, margin):
-            return self._as(GateStatus.INCONCLUSIVE, f"{why}: {numbers}", shown)
+            return self._as(GateStatus.INCONCLUSIVE, f"{why}: {numbers}", shown, lacks=why)
         small = shown.low is not None and shown.low > 0.0
         text = f"slightly worse, within what is tolerated: {numbers}" if small else numbers
         return self._as(

@@ -126,9 +126,17 @@ def _gate(gate: GateResult | None) -> tuple[str, str, str]:
     if gate.is_small_harm and gate.status is GateStatus.PASS:
         return "Passed", "warn", "slightly worse, as tolerated"
     word, tone = _GATES[gate.status]
+    if gate.status is GateStatus.INCONCLUSIVE:
+        return word, tone, gate.lacks or _unproven(gate.comparison)
     if gate.status in _SAYS_WHY:
         return word, tone, gate.reason.removeprefix(f"{gate.metric}: ")
     return word, tone, gate.shown or ""
+
+
+def _unproven(shown: Comparison) -> str:
+    """Return a note where the interval shows already what the gate, which is stricter, does not."""
+    is_shown = shown.high is not None and shown.margin is not None and shown.high < shown.margin
+    return "by the interval, not yet by the stricter test of the gate" if is_shown else ""
 
 
 def _kind(shown: Comparison, unit: Unit) -> str:

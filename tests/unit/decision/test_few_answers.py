@@ -28,7 +28,8 @@ def test_a_gate_of_people_passes_with_few_answers_but_not_with_fewer():
 
     assert enough.status is GateStatus.PASS
     assert few.status is GateStatus.INCONCLUSIVE
-    assert f"of at least {MIN_ANSWERS} effective canary units" in few.reason
+    assert f"of at least {MIN_ANSWERS} effective canary units" in few.lacks
+    assert few.lacks in few.reason
 
 
 @pytest.mark.parametrize("min_units", [10, 15])

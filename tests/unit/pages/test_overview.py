@@ -181,6 +181,23 @@ def test_each_gate_has_a_word_and_not_only_a_colour(status, more, word):
     assert metric_row(compared, gate(compared, status, **more)).gate == word
 
 
+@pytest.mark.parametrize(
+    ("high", "lacks", "note"),
+    [
+        (0.009, "96 of at least 200 effective canary units", "96 of at least 200"),
+        (0.009, None, "stricter test of the gate"),
+        (0.02, None, ""),
+        (None, None, ""),
+    ],
+)
+def test_a_gate_that_waits_says_for_what_where_the_interval_shows_enough(high, lacks, note):
+    compared = comparison(high=high)
+
+    row = metric_row(compared, gate(compared, "inconclusive", lacks=lacks))
+
+    assert (note in row.note) if note else row.note == ""
+
+
 def test_small_harm_within_the_margin_is_shown_in_amber():
     compared = comparison()
 
