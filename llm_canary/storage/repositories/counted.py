@@ -7,7 +7,7 @@ nothing: it would carry the judge's opinion into what the judge is measured by.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
@@ -26,6 +26,17 @@ from llm_canary.storage.models.reviewing import (
 
 SUBMITTED, RETRACTED = "submitted", "retracted"
 _AT_ONCE = 500  # ids in one statement
+
+
+class Counted(NamedTuple):
+    """What one person said last of a sample, by the columns that count: no text of it."""
+
+    sample_id: str
+    reviewer: str
+    at: datetime
+    status: str
+    labels: Mapping[str, Any]
+    is_gold: bool
 
 
 class Exclusion(NamedTuple):
@@ -68,13 +79,13 @@ def is_included() -> ColumnElement[bool]:
     )
 
 
-def counted_reviews(session: Session, sample_ids: Sequence[str]) -> dict[str, dict[str, Review]]:
+def counted_reviews(session: Session, sample_ids: Sequence[str]) -> dict[str, dict[str, Counted]]:
     """Return by sample each person's review that counts; a given review of gold is none."""
-    found: dict[str, dict[str, Review]] = defaultdict(dict)
+    found: dict[str, dict[str, Counted]] = defaultdict(dict)
     for start in range(0, len(sample_ids), _AT_ONCE):
         some = sample_ids[start : start + _AT_ONCE]
-        for row in session.execute(_counted(), {"sample_ids": some}).scalars():
-            found[row.sample_id][row.reviewer] = row
+        for row in session.execute(_counted(), {"sample_ids": some}):
+            found[row.sample_id][row.reviewer] = Counted(*row)
     return {
         name: {who: row for who, row in own.items() if row.status == SUBMITTED and not row.is_gold}
         for name, own in found.items()
@@ -246,9 +257,9 @@ def _final(row: Adjudication) -> Final:
 
 
 @cache
-def _counted() -> Select[Review]:
+def _counted() -> Select[Any]:
     return (
-        select(Review)
+        select(*(col(getattr(Review, name)) for name in Counted._fields))
         .where(
             col(Review.sample_id).in_(bindparam("sample_ids", expanding=True)),
             is_blind(),

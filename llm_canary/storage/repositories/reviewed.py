@@ -16,7 +16,7 @@ from llm_canary.sampling import Stream
 from llm_canary.storage.dialect import json_members, json_text
 from llm_canary.storage.models.grading import CalibrationRun, Judgement, Review, Sample
 from llm_canary.storage.models.reviewing import Adjudication
-from llm_canary.storage.repositories.counted import SUBMITTED, counted_reviews
+from llm_canary.storage.repositories.counted import SUBMITTED, Counted, counted_reviews
 
 _PAGE = 500  # answers that are read at once
 
@@ -89,7 +89,7 @@ def reviewed(session: Session, judge_id: str) -> list[Reviewed]:
     return [Reviewed(*[*row, _said(given.get(row[0], {}))]) for row in rows]
 
 
-def _said(given: Mapping[str, Review]) -> tuple[tuple[str, datetime, Mapping[str, Any]], ...]:
+def _said(given: Mapping[str, Counted]) -> tuple[tuple[str, datetime, Mapping[str, Any]], ...]:
     return tuple((who, review.at, review.labels) for who, review in given.items())
 
 
