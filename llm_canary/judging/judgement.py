@@ -29,7 +29,7 @@ class JudgeVersion(Struct, frozen=True):
     """Which judge exactly: another model, parameter, wording or rubric is another version."""
 
     id: str  # SHA-256 of everything below
-    kind: str  # chat, decision, replay, panel
+    kind: str  # chat, decision, replay, panel, cascade (a second judge where in doubt)
     model: str
     params: dict[str, str | int | float | None]
     prompt_hash: str
