@@ -175,7 +175,8 @@ async def _probed(options: dict[str, Any], *, quiet: bool) -> list[Probe]:
     if options["store"]:
         from llm_canary.cli.grading_database import store_probes  # noqa: PLC0415
 
-        store_probes(asked.rubric, _version(grader), asked.labels.hash, found)
+        version = grader.version or asked.judge.version
+        store_probes(asked.rubric, version.id, asked.labels.hash, found)
     return found
 
 
@@ -205,7 +206,7 @@ async def _looked(options: dict[str, Any], *, quiet: bool) -> Look | None:
     if options["store"]:
         from llm_canary.cli.grading_database import store_drift  # noqa: PLC0415
 
-        store_drift(asked.rubric, _version(grader), look)
+        store_drift(asked.rubric, now.judge_id, look)
     return look
 
 
@@ -244,11 +245,6 @@ def _grader(asked: _Asked, options: dict[str, Any], cache: Cache | None) -> Grad
     return Grader(
         asked.rubric, asked.judge, escalate=asked.second, cache=cache, cap=cap, offline=offline
     )
-
-
-def _version(grader: Grader) -> str:
-    assert grader.version is not None  # noqa: S101 - a judge is asked
-    return grader.version.id
 
 
 def _gap(probe: Probe) -> str:

@@ -52,7 +52,7 @@ async def anchor_verdicts(
         pass
     return Anchors(
         labels.hash,
-        judge.version.id,
+        (grader.version or judge.version).id,
         tuple(sorted(models)),
         verdicts,
         second_id=second.version.id if second is not None else "",

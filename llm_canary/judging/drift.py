@@ -33,7 +33,7 @@ class Anchors(Struct, frozen=True):
     """The verdicts on the frozen set: by anchor whether it passed, or whom it prefers."""
 
     label_hash: str
-    judge_id: str
+    judge_id: str  # of what grades: with a second judge, of both and when it is asked
     reported_models: tuple[str, ...]
     verdicts: dict[str, str]
     looks: int = 0
@@ -114,7 +114,7 @@ def compare(
 
 def _other_system(first: Anchors, now: Anchors) -> list[str]:
     """Return what tells that other judges have answered."""
-    if (first.judge_id, first.second_id) != (now.judge_id, now.second_id):
+    if first.judge_id != now.judge_id:
         return ["the judge is another version: its model, parameters or wording changed"]
     both = [(first.reported_models, now.reported_models)]
     if (

@@ -29,6 +29,7 @@ _GATES = {
     GateStatus.NO_DATA: ("No data", "quiet"),
     GateStatus.NOT_APPLICABLE: ("Not asked for", "quiet"),
 }
+_STRICTER = "by the interval, not yet by the stricter test of the gate"
 _SAYS_WHY = (GateStatus.NO_DATA, GateStatus.NOT_APPLICABLE)
 
 
@@ -110,7 +111,7 @@ def significance(shown: Comparison, alpha_rollback: float | None) -> Word:
         return Word("worse", "warn")
     if shown.high is not None and shown.high < 0.0:
         return Word("better", "good")
-    if shown.high is not None and shown.margin is not None and shown.high < shown.margin:
+    if _is_within(shown):
         return Word("not worse", "good")
     if shown.low is None and shown.high is None:
         return Word("", "quiet")
@@ -127,16 +128,15 @@ def _gate(gate: GateResult | None) -> tuple[str, str, str]:
         return "Passed", "warn", "slightly worse, as tolerated"
     word, tone = _GATES[gate.status]
     if gate.status is GateStatus.INCONCLUSIVE:
-        return word, tone, gate.lacks or _unproven(gate.comparison)
+        return word, tone, gate.lacks or (_STRICTER if _is_within(gate.comparison) else "")
     if gate.status in _SAYS_WHY:
         return word, tone, gate.reason.removeprefix(f"{gate.metric}: ")
     return word, tone, gate.shown or ""
 
 
-def _unproven(shown: Comparison) -> str:
-    """Return a note where the interval shows already what the gate, which is stricter, does not."""
-    is_shown = shown.high is not None and shown.margin is not None and shown.high < shown.margin
-    return "by the interval, not yet by the stricter test of the gate" if is_shown else ""
+def _is_within(shown: Comparison) -> bool:
+    """Say whether the whole interval lies within the margin."""
+    return shown.high is not None and shown.margin is not None and shown.high < shown.margin
 
 
 def _kind(shown: Comparison, unit: Unit) -> str:

@@ -376,6 +376,15 @@ class TestDrift:
 
         assert (found.reported_models, found.second_models) == (("small-1",), ("big-11",))
         assert (found.second_asked, found.second_id) == (60, "big-11")
+        assert found.judge_id == version_of(rubric, first, second).id
+
+    def test_another_bound_for_the_second_judge_is_another_judge(self):
+        first = self.anchors(set(), second_id="b", second_models=("big-01",), second_asked=9)
+        now = msgspec.structs.replace(first, judge_id="both, with another bound")
+        found = compare(first, now, right=self.RIGHT)
+
+        assert found.drift is Drift.SYSTEM_CHANGE
+        assert "the judge is another version" in found.reasons[0]
 
     @pytest.mark.parametrize(
         ("word", "is_pairwise", "left_out"),
