@@ -10,7 +10,7 @@ import pytest
 from llm_canary.clock import ManualClock
 from tests.acceptance.test_page import LEAST_CONTRAST
 from tests.factories import NOON_S
-from tests.support.browser import chromium_or_skip
+from tests.support.browser import chromium_or_skip, listen
 from tests.support.control import Web
 from tests.support.series_world import add_rollout, add_scores, add_traffic, rollouts_of
 
@@ -60,8 +60,7 @@ def visit(chromium, site):
 
     def open_page(viewport=DESKTOP, scheme="light", path="rollouts/next/charts"):
         page = chromium.new_page(viewport=viewport, color_scheme=scheme, accept_downloads=True)
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        listen(page, complaints)
         page.goto(site.url + path)
         pages.append(page)
         return page

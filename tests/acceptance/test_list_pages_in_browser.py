@@ -5,7 +5,7 @@ import re
 import pytest
 from sqlalchemy import text
 
-from tests.support.browser import chromium_or_skip
+from tests.support.browser import chromium_or_skip, listen
 from tests.support.seeded_pages import pages_of, seeded
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("browser")]
@@ -56,8 +56,7 @@ def visit(browser, site):
         page = browser.new_page(
             viewport=SIZES[size], color_scheme=scheme, java_script_enabled=script
         )
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        listen(page, complaints)
         page.on("dialog", lambda dialog: complaints.append(dialog.message))
         page.on(
             "request",

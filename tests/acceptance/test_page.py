@@ -6,7 +6,7 @@ import pytest
 
 from llm_canary.clock import ManualClock
 from tests.rollout_views import NOW_S, every_state, rollout
-from tests.support.browser import chromium_or_skip
+from tests.support.browser import chromium_or_skip, listen
 from tests.support.control import Web
 from tests.support.rollout_reader import ViewReader
 
@@ -43,8 +43,7 @@ def visit(chromium, site):
 
     def open_page(viewport=DESKTOP, scheme="light"):
         page = chromium.new_page(viewport=viewport, color_scheme=scheme)
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        listen(page, complaints)
         page.goto(site.url)
         pages.append(page)
         return page

@@ -12,6 +12,7 @@ from llm_canary.review.queue import ReviewQueue
 from tests.acceptance.test_page import DESKTOP, LEAST_CONTRAST, PHONE, chromium  # noqa: F401
 from tests.factories import NOON_S
 from tests.support import schema
+from tests.support.browser import listen
 from tests.support.control import PASSWORD, Web
 from tests.support.review_world import HOSTILE, LABELS, TURNS_1000, drawn, judged
 
@@ -43,8 +44,7 @@ def visit(chromium, site):  # noqa: F811
         context = chromium.new_context(viewport=viewport, color_scheme=scheme)
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        listen(page, complaints)
         page.on("request", lambda request: request.url.startswith((site.url, "data:")) or complaints.append(request.url))  # fmt: skip
         page.goto(f"{site.url}login?next=/review")
         page.get_by_label("Name").fill(name)
@@ -229,7 +229,7 @@ def test_a_lease_that_another_took_is_said_with_the_draft_kept(visit, site):
     go(page, site, f"/review/item/{sample}")
     assert page.locator(".criterion :checked").count() == 3
     assert [row["reviewer"] for row in reviews(site)] == ["lead"]
-    visit.complaints[:] = [each for each in visit.complaints if "409" not in each]
+    visit.complaints[:] = [each for each in visit.complaints if " 409 " not in each]
 
 
 def test_a_draft_outlives_the_login(visit, site):
@@ -266,7 +266,7 @@ def test_a_session_that_ends_while_grading_is_said_and_loses_nothing(visit, site
     page.get_by_text("You are logged out").wait_for()
 
     assert page.locator(".criterion :checked").count() == 2
-    visit.complaints[:] = [each for each in visit.complaints if "401" not in each]
+    visit.complaints[:] = [each for each in visit.complaints if " 401 " not in each]
 
 
 def test_after_a_new_login_in_another_tab_one_goes_on_where_one_was(visit, site):
@@ -284,7 +284,7 @@ def test_after_a_new_login_in_another_tab_one_goes_on_where_one_was(visit, site)
 
     [row] = reviews(site)
     assert (row["reviewer"], row["comment"]) == ("mara", "typed after the end")
-    expected = ("401", "403", "404")  # 404: to jon the answer is not there
+    expected = (" 401 ", " 403 ", " 404 ")  # 404: to jon the answer is not there
     visit.complaints[:] = [
         each for each in visit.complaints if not any(e in each for e in expected)
     ]
@@ -304,7 +304,7 @@ def test_what_one_has_typed_is_never_saved_as_somebody_else(visit, site):
     with site.engine.connect() as connection:
         drafts = connection.execute(text(query), {"sample": sample}).all()
     assert "typed by mara" not in {comment for _, comment in drafts}
-    visit.complaints[:] = [each for each in visit.complaints if "403" not in each]
+    visit.complaints[:] = [each for each in visit.complaints if " 403 " not in each]
 
 
 def log_in_in_another_tab(page, site, name):

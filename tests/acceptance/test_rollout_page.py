@@ -10,6 +10,7 @@ from tests.acceptance.test_page import (
     chromium,  # noqa: F401 - a fixture
 )
 from tests.support import schema
+from tests.support.browser import listen
 from tests.support.control import COOKIE, PASSWORD, Web
 from tests.support.rollout_world import QUICK, Arm, World
 
@@ -54,8 +55,7 @@ def visit(chromium, web):  # noqa: F811
         # Both belong to other pages.
         for other in ("charts", "answers"):
             page.route(f"**/rollouts/next/{other}*", lambda route: route.fulfill(body="<p>-</p>"))
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        listen(page, complaints)
         page.goto(web.url.rstrip("/") + path)
         return page
 

@@ -115,7 +115,8 @@ def test_where_a_second_judge_is_asked_both_are_trusted_or_neither(tmp_path: Pat
     write_verdicts(
         tmp_path / "rubrics" / "second.jsonl", {Role.CONTROL: [silent._replace(judged=True)]}
     )
-    more = "verdicts.jsonl}\n  escalate: {backend: replay, verdicts: second.jsonl}"
+    second = "{backend: replay, verdicts: second.jsonl, when: {max_share: 0.1}}"
+    more = f"verdicts.jsonl}}\n  escalate: {second}"
     with world(tmp_path, own, own, rubric=RUBRIC.replace("verdicts.jsonl}", more)) as made:
         made.live(20, 90)
         with read_session(made.engine) as session:
@@ -126,7 +127,10 @@ def test_where_a_second_judge_is_asked_both_are_trusted_or_neither(tmp_path: Pat
             kinds = {each["report"]["judge"]["kind"] for each in calibrations(session, "helpful")}
             standing = standing_of(session, judge)
 
-    assert {each.status for each in found} == {"ok", "parse_error"}  # the second has its share
+    assert {each.status for each in found} == {
+        "ok",
+        "parse_error",
+    }  # half of what the first fails on is the second's
     assert kinds == {"cascade"}
     assert standing.standing == "trusted"
 

@@ -15,7 +15,7 @@ from llm_canary.pages.visit import COOKIE
 from tests.conformance.workshop import node_with
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage
     from playwright.sync_api import Page as Tab
 
 AXE = "axe-core@4.14.1"  # MPL-2.0; fetched by npm for the tests, no part of the product
@@ -71,6 +71,21 @@ def axe_source() -> str:
     return Path(node_with("axe", AXE), "node_modules/axe-core/axe.min.js").read_text()
 
 
+def listen(tab: Tab, complaints: list[str]) -> None:
+    """Add what the browser complains of on this page.
+
+    What it merely tells ("info") is none: where a test is quicker than the page, that a field
+    with autofocus was not given it since the test had already gone elsewhere.
+    """
+
+    def said(message: ConsoleMessage) -> None:
+        if message.type != "info":
+            complaints.append(f"{message.type}: {message.text} ({message.location['url']})")
+
+    tab.on("console", said)
+    tab.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+
+
 @dataclass
 class Watched:
     """One tab and what it did that a page of ours never does."""
@@ -81,8 +96,7 @@ class Watched:
     sent_bytes: int = 0
 
     def __post_init__(self) -> None:
-        self.tab.on("console", self._said)
-        self.tab.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+        listen(self.tab, self.complaints)
         self.tab.on("dialog", self._dialog)
         self.tab.on("request", lambda request: self._asked(request.url))
         devtools = self.tab.context.new_cdp_session(self.tab)
@@ -119,9 +133,6 @@ class Watched:
             for each in found
             for node in each["nodes"]
         ]
-
-    def _said(self, said: Any) -> None:
-        self.complaints.append(f"console: {said.text} ({said.location['url']})")
 
     def _asked(self, url: str) -> None:
         parts = urlsplit(url)
