@@ -127,10 +127,8 @@ def test_where_a_second_judge_is_asked_both_are_trusted_or_neither(tmp_path: Pat
             kinds = {each["report"]["judge"]["kind"] for each in calibrations(session, "helpful")}
             standing = standing_of(session, judge)
 
-    assert {each.status for each in found} == {
-        "ok",
-        "parse_error",
-    }  # half of what the first fails on is the second's
+    # Half of what the first fails on is the second's.
+    assert {each.status for each in found} == {"ok", "parse_error"}
     assert kinds == {"cascade"}
     assert standing.standing == "trusted"
 

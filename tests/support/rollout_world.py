@@ -13,7 +13,6 @@ from sqlalchemy.engine import Engine
 
 from llm_canary.clock import ManualClock
 from llm_canary.config.load import load
-from llm_canary.ids import uuid7
 from llm_canary.rollout.controller import Controller
 from llm_canary.rollout.publish import Publisher
 from llm_canary.rollout.scoring import score_due
@@ -114,6 +113,7 @@ class World:
         self.controller = Controller(self.engine, self.service, self.clock, holder="one")
         self.publisher.publish()
         self.rng = np.random.default_rng(self.seed)
+        self._id_rng = np.random.default_rng([self.seed, 7])
 
     def start(self, name: str = "next") -> None:
         self.service.start(name, actor="mara", reason="try it")
@@ -203,7 +203,7 @@ class World:
         failed = luck.failure < arm.error
         cost = None if failed else round(arm.cost_nanousd * luck.cost)
         return {
-            "id": uuid7(),
+            "id": self._id(at_s),
             "at_s": at_s,
             "endpoint": "chat.completions",
             "route": "bot",
@@ -231,6 +231,11 @@ class World:
             "empty": None if failed else False,
         }
 
+    def _id(self, at_s: float) -> str:
+        """Return a UUIDv7 of that time; like all chance here it is the seed's, for ids are hashed into samples."""
+        digits = self._id_rng.bytes(9).hex()
+        return f"{int(at_s * 1000):012x}7{digits[:3]}8{digits[3:]}"
+
     def thumb(self, event: InferenceEvent, *, up: bool, after_s: float = 1.0) -> OutcomeEvent:
         return self.outcome(event, "thumbs", value=up, after_s=after_s)
 
@@ -238,7 +243,7 @@ class World:
         self, event: InferenceEvent, metric: str, *, value: bool, after_s: float = 1.0
     ) -> OutcomeEvent:
         return OutcomeEvent(
-            id=uuid7(),
+            id=self._id(event.at_s + after_s),
             target_kind=TargetKind.REQUEST,
             target_id=event.id,
             metric=metric,
