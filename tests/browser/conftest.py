@@ -1,4 +1,4 @@
-"""One seeded instance, one hostile one and one browser for the whole session: they take half a minute to make."""
+"""A seeded instance and a hostile one, each for the tests of one file: they take half a minute to make, and a server that is looked at no longer still decides each second."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def _served(folder: Path, *options: str) -> Iterator[Instance]:
     engine.dispose()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def instance(tmp_path_factory) -> Iterator[Instance]:
     yield from _served(tmp_path_factory.mktemp("seeded"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def hostile(tmp_path_factory) -> Iterator[Instance]:
     yield from _served(tmp_path_factory.mktemp("hostile"), "--hostile")
 

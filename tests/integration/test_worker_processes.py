@@ -59,17 +59,17 @@ def worker(server: RunningServer) -> subprocess.Popen[bytes]:
         )
 
 
-def killed_in_the_middle(server: RunningServer, engine: Engine) -> dict[str, int]:
-    """Kill workers until one dies with answers in its hands; return where the answers stand then."""
-    for _ in range(10):
-        done = states(engine).get("judged", 0)
-        unlucky = worker(server)
-        wait_for(engine, lambda found, done=done: found.get("judged", 0) > done)
-        unlucky.kill()
-        unlucky.wait()
-        if (left := states(engine)).get("leased", 0):
-            return left
-    raise AssertionError(f"no worker died in the middle: {left}")
+def killed_in_the_middle(
+    server: RunningServer, judge: JudgeServer, engine: Engine
+) -> dict[str, int]:
+    """Kill a worker that has judged some and waits for more; return where the answers stand then."""
+    judge.holds_after = 30
+    unlucky = worker(server)
+    wait_for(engine, lambda found: found.get("judged", 0) > 0 and judge.bodies[30:])
+    unlucky.kill()
+    unlucky.wait()
+    judge.holds_after = None
+    return states(engine)
 
 
 def states(engine: Engine) -> dict[str, int]:
@@ -93,7 +93,7 @@ def test_a_worker_that_is_killed_loses_nothing_and_people_grade_by_files(
     (tmp_path / "rubrics").mkdir()
     with SimulatedUpstream() as upstream, JudgeServer() as judge:
         chat_judge = (
-            f'{{backend: chat, model: openai/slowly, api_base: "{judge.url}/v1", '
+            f'{{backend: chat, model: openai/honest, api_base: "{judge.url}/v1", '
             'api_key: "${JUDGE_KEY}"}'
         )
         rubric = RUBRIC.replace("{backend: replay, verdicts: verdicts.jsonl}", chat_judge)
@@ -122,7 +122,7 @@ def test_a_worker_that_is_killed_loses_nothing_and_people_grade_by_files(
                 bodies = [(f"user-{i}", chat("bot", f"question {i}")) for i in range(60)]
                 asyncio.run(drive(gateway.url, bodies, concurrency=4))
             drawn = sum(wait_for(engine, lambda found: sum(found.values()) >= 55).values())
-            left = killed_in_the_middle(control, engine)
+            left = killed_in_the_middle(control, judge, engine)
             with engine.begin() as connection:  # as if the lease's minute had passed
                 connection.execute(
                     text("UPDATE sample SET ready_at = drawn_at WHERE state = 'leased'")

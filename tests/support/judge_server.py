@@ -20,12 +20,13 @@ _RESPONSE = re.compile(r"<response nonce=(\w+)>\n(.*?)\n</response nonce=\1>", r
 
 
 class JudgeServer(LoopbackServer):
-    """`seen` counts requests by model, `bodies` keeps them."""
+    """`seen` counts requests by model, `bodies` keeps them; a model gives `holds_after` answers, the next when it is None again."""
 
     def __init__(self) -> None:
         super().__init__()
         self.seen: Counter[str] = Counter()
         self.bodies: list[dict] = []
+        self.holds_after: int | None = None
 
     @property
     def url(self) -> str:
@@ -49,6 +50,9 @@ class JudgeServer(LoopbackServer):
             await asyncio.sleep(1)
         if model == "slowly":
             await asyncio.sleep(0.1)
+        number = self.seen[model]
+        while self.holds_after is not None and number > self.holds_after:
+            await asyncio.sleep(0.05)
         text, finish, refusal = self._said(model, body)
         return web.json_response(
             {
