@@ -10,6 +10,7 @@ from raw_client import call, chat
 from running_gateway import CANARY, make_split
 from simulated_upstream import completion
 
+from llm_canary.providers.litellm_bridge import litellm_library
 from llm_canary.routing.table import Price, Upstream
 
 pytestmark = [
@@ -47,6 +48,7 @@ EVENTS = [
 @pytest.fixture
 def translated(gateway, upstream, monkeypatch):
     """A gateway whose canary is Anthropic's model behind LiteLLM; everybody gets the canary."""
+    litellm_library()  # seconds, many on a busy machine; a request would have to wait for it
 
     async def script(got, client):
         if not got.path.endswith("/messages"):
