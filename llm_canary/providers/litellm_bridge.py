@@ -14,7 +14,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -88,13 +88,25 @@ def litellm_library() -> Any:  # noqa: ANN401 - a library that is imported late
         asystemone=litellm.asystemone,
         adecisions=litellm.adecisions,
         completion_cost=litellm.completion_cost,
-        close_clients=litellm.close_litellm_async_clients,  # type: ignore[attr-defined]
+        close_clients=partial(_close_clients, litellm),
         map_chat=utils.get_optional_params,
         map_embedding=utils.get_optional_params_embeddings,
         Error=openai.OpenAIError,
         APITimeout=openai.APITimeoutError,
         Timeout=httpx.Timeout,
     )
+
+
+async def _close_clients(litellm: Any) -> None:  # noqa: ANN401 - a library without types
+    """Close litellm's connections: also of the client that it shares between streams.
+
+    Its own function closes what is in its cache, which forgets that client after an hour; the event
+    loop of a server that had streamed could then not be closed.
+    """
+    await litellm.close_litellm_async_clients()
+    shared = vars(litellm).get("module_level_aclient")  # made when it is first used
+    if shared is not None:
+        await shared.close()
 
 
 class LiteLlmWire:

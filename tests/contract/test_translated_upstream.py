@@ -108,6 +108,18 @@ def test_a_stream_has_its_usage_taken_out_unless_it_was_asked_for(translated):
     ] * 2
 
 
+def test_connections_that_litellm_has_forgotten_are_closed_too(translated):
+    """Left open, the event loop of the gateway could not be closed, and what follows this test would fail."""
+    import litellm
+
+    assert chat(translated, stream=True, user="u-1").status == 200
+
+    clients = litellm.in_memory_llm_clients_cache
+    for name in list(clients.cache_dict):  # as after an hour
+        clients.delete_cache(name)
+    assert not litellm.module_level_aclient.client.is_closed
+
+
 def test_a_failing_canary_falls_back_and_keeps_its_exposure(translated, upstream):
     answer = upstream.script
 
