@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from math import log
+from math import log, log1p
 
 from llm_canary.decision.evidence import Evidence, MetricEvidence
 from llm_canary.decision.graded import judge_problems
@@ -19,7 +19,9 @@ from llm_canary.stats.mixture import log_e_three
 from llm_canary.stats.srm import log_e_srm
 
 SRM_LOG_E = log(1000.0)  # alpha .001
-IDLE_BELOW = 10.0  # canary units expected from the control's, of which none came
+IDLE_BELOW = (
+    10.0  # nats: an arm without units is idle where chance leaves it so less often than e^-10
+)
 _NEVER_ACCEPTED = {"srm", "both_arms"}
 _MAX_LOSS = 0.01
 _MIN_DROPPED = 10
@@ -77,12 +79,10 @@ def _idle(stage: Stage, evidence: Evidence) -> list[Problem]:
     if not 0.0 < stage.share < 1.0:
         return []
     control, canary = evidence.health.stage_units
-    expected = control * stage.share / (1.0 - stage.share)
-    if canary == 0 and expected >= IDLE_BELOW:
+    if canary == 0 and control * -log1p(-stage.share) >= IDLE_BELOW:
         text = f"idle canary: {control} control units in this stage, not one in the canary"
         return [Problem(code="idle_canary", text=text, needs_person=True)]
-    expected = canary * (1.0 - stage.share) / stage.share
-    if control == 0 and expected >= IDLE_BELOW:
+    if control == 0 and canary * -log(stage.share) >= IDLE_BELOW:
         text = f"idle control: {canary} canary units in this stage, not one in the control"
         return [Problem(code="idle_control", text=text, needs_person=True)]
     return []

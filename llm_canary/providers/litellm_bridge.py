@@ -22,7 +22,7 @@ import orjson
 
 from llm_canary.errors import InvalidRequest, UpstreamUnavailable
 from llm_canary.opaque import Opaque, text_of
-from llm_canary.providers.connections import check_upstream, forbid_redirects
+from llm_canary.providers.connections import check_upstream, close_clients, forbid_redirects
 from llm_canary.providers.translated_error import Failed, error_body, failure_of, useful_headers
 from llm_canary.providers.wire import MAX_ANSWER_BYTES, Answer, AnswerCut, Outbound
 from llm_canary.routing.table import Path, Upstream
@@ -88,25 +88,13 @@ def litellm_library() -> Any:  # noqa: ANN401 - a library that is imported late
         asystemone=litellm.asystemone,
         adecisions=litellm.adecisions,
         completion_cost=litellm.completion_cost,
-        close_clients=partial(_close_clients, litellm),
+        close_clients=partial(close_clients, litellm),
         map_chat=utils.get_optional_params,
         map_embedding=utils.get_optional_params_embeddings,
         Error=openai.OpenAIError,
         APITimeout=openai.APITimeoutError,
         Timeout=httpx.Timeout,
     )
-
-
-async def _close_clients(litellm: Any) -> None:  # noqa: ANN401 - a library without types
-    """Close litellm's connections: also of the client that it shares between streams.
-
-    Its own function closes what is in its cache, which forgets that client after an hour; the event
-    loop of a server that had streamed could then not be closed.
-    """
-    await litellm.close_litellm_async_clients()
-    shared = vars(litellm).get("module_level_aclient")  # made when it is first used
-    if shared is not None:
-        await shared.close()
 
 
 class LiteLlmWire:

@@ -243,6 +243,14 @@ def test_an_idle_canary_holds():
     assert "idle_canary" in decision.codes
 
 
+@pytest.mark.parametrize(("units", "is_idle"), [(2, False), (4, False), (5, True)])
+def test_a_control_without_users_is_idle_once_chance_is_no_explanation(units, is_idle):
+    """At 10 % the first two users are the canary's in one rollout of a hundred, five in one of 100,000."""
+    decision = decide(plan(), gather(plan(), arms(0, units)))
+
+    assert ("idle_control" in decision.codes) == is_idle
+
+
 def test_no_traffic_at_all_waits_and_then_holds():
     assert decide(plan(), gather(plan(), [])).verdict is Verdict.WAIT
     assert decide(plan(), gather(plan(), [], age_s=200.0)).verdict is Verdict.HOLD
