@@ -19,9 +19,7 @@ from llm_canary.stats.mixture import log_e_three
 from llm_canary.stats.srm import log_e_srm
 
 SRM_LOG_E = log(1000.0)  # alpha .001
-IDLE_BELOW = (
-    10.0  # nats: an arm without units is idle where chance leaves it so less often than e^-10
-)
+_IDLE_LOG = 10.0  # an arm without units is idle where chance leaves it so below e^-10
 _NEVER_ACCEPTED = {"srm", "both_arms"}
 _MAX_LOSS = 0.01
 _MIN_DROPPED = 10
@@ -79,10 +77,10 @@ def _idle(stage: Stage, evidence: Evidence) -> list[Problem]:
     if not 0.0 < stage.share < 1.0:
         return []
     control, canary = evidence.health.stage_units
-    if canary == 0 and control * -log1p(-stage.share) >= IDLE_BELOW:
+    if canary == 0 and control * -log1p(-stage.share) >= _IDLE_LOG:
         text = f"idle canary: {control} control units in this stage, not one in the canary"
         return [Problem(code="idle_canary", text=text, needs_person=True)]
-    if control == 0 and canary * -log(stage.share) >= IDLE_BELOW:
+    if control == 0 and canary * -log(stage.share) >= _IDLE_LOG:
         text = f"idle control: {canary} canary units in this stage, not one in the control"
         return [Problem(code="idle_control", text=text, needs_person=True)]
     return []

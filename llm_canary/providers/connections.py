@@ -164,15 +164,3 @@ def _refused(host: str, network: Network) -> AddressRefused:
         f"the name {host} leads to this machine or a private network; if that is meant, say "
         "`network: private` beside its URL"
     )
-
-
-async def close_clients(litellm: Any) -> None:  # noqa: ANN401 - a library without types
-    """Close litellm's connections: also of the client that it shares between streams.
-
-    Its own function closes what is in its cache, which forgets that client after an hour; the event
-    loop of a server that had streamed could then not be closed.
-    """
-    await litellm.close_litellm_async_clients()
-    shared = vars(litellm).get("module_level_aclient")  # made when it is first used
-    if shared is not None:
-        await shared.close()

@@ -22,7 +22,8 @@ import orjson
 
 from llm_canary.errors import InvalidRequest, UpstreamUnavailable
 from llm_canary.opaque import Opaque, text_of
-from llm_canary.providers.connections import check_upstream, close_clients, forbid_redirects
+from llm_canary.providers.connections import check_upstream, forbid_redirects
+from llm_canary.providers.translated_answer import body_of, event_of
 from llm_canary.providers.translated_error import Failed, error_body, failure_of, useful_headers
 from llm_canary.providers.wire import MAX_ANSWER_BYTES, Answer, AnswerCut, Outbound
 from llm_canary.routing.table import Path, Upstream
@@ -88,13 +89,25 @@ def litellm_library() -> Any:  # noqa: ANN401 - a library that is imported late
         asystemone=litellm.asystemone,
         adecisions=litellm.adecisions,
         completion_cost=litellm.completion_cost,
-        close_clients=partial(close_clients, litellm),
+        close_clients=partial(_close_clients, litellm),
         map_chat=utils.get_optional_params,
         map_embedding=utils.get_optional_params_embeddings,
         Error=openai.OpenAIError,
         APITimeout=openai.APITimeoutError,
         Timeout=httpx.Timeout,
     )
+
+
+async def _close_clients(litellm: Any) -> None:  # noqa: ANN401 - a library without types
+    """Close litellm's connections: also of the client that it shares between streams.
+
+    Its own function closes what is in its cache, which forgets that client after an hour; the event
+    loop of a server that had streamed could then not be closed.
+    """
+    await litellm.close_litellm_async_clients()
+    shared = vars(litellm).get("module_level_aclient")  # made when it is first used
+    if shared is not None:
+        await shared.close()
 
 
 class LiteLlmWire:
@@ -128,7 +141,7 @@ class LiteLlmWire:
         try:
             response = await call.start()
             if not outbound.stream:
-                return _WholeAnswer(200, _body(response), call.headers(response), call.sent())
+                return _WholeAnswer(200, body_of(response), call.headers(response), call.sent())
             answer = _StreamAnswer(call, response)
             await answer.begin()
         except library.Error as error:
@@ -332,7 +345,7 @@ class _StreamAnswer:
     async def _read(self, stream: Any) -> None:  # noqa: ANN401
         try:
             async for chunk in stream:
-                self._put(_event(chunk, stream))
+                self._put(event_of(chunk, stream))
             self._put(b"data: [DONE]\n\n")
         except Exception as error:  # noqa: BLE001 - it is raised where the answer is read
             self._error = error
@@ -356,45 +369,3 @@ class _StreamAnswer:
         except UpstreamUnavailable as broken:
             raise AnswerCut(broken.code) from None
         return b"data: " + error_body(failed) + b"\n\n"
-
-
-def _body(response: Any) -> bytes:  # noqa: ANN401
-    value = response.model_dump(exclude_none=True)
-    for choice in value.get("choices") or ():
-        if isinstance(message := choice.get("message"), dict):
-            message.setdefault("content", None)
-            _tidy(message)
-    return _encoded(value)
-
-
-def _event(chunk: Any, stream: Any) -> bytes:  # noqa: ANN401
-    """Return a chunk as a server-sent event; raise AnswerCut for an end that litellm made up."""
-    value = chunk.model_dump(exclude_none=True)
-    choices = value.get("choices") or []
-    for choice in choices:
-        if choice.setdefault("finish_reason", None) is not None and _is_made_up(stream):
-            raise AnswerCut("the provider's stream ended without a finish_reason")
-        _tidy(choice.get("delta") or {})
-    is_empty = all(not choice.get("delta") and not choice["finish_reason"] for choice in choices)
-    if value.get("usage") and is_empty:
-        value["choices"] = []  # as OpenAI's usage chunk has it
-    return b"data: " + _encoded(value) + b"\n\n"
-
-
-def _is_made_up(stream: object) -> bool:
-    """Say whether litellm ended a stream by itself: it reports a cut one as finished by `stop`."""
-    names = ("received_finish_reason", "intermittent_finish_reason")
-    return all(getattr(stream, name, "unknown") is None for name in names)
-
-
-def _tidy(message: dict[str, Any]) -> None:
-    """Take out litellm's placeholders for what the provider did not say."""
-    extra = message.get("provider_specific_fields")
-    if isinstance(extra, dict) and all(value is None for value in extra.values()):
-        del message["provider_specific_fields"]
-
-
-def _encoded(value: dict[str, Any]) -> bytes:
-    if isinstance(usage := value.get("usage"), dict):
-        usage.pop("cost", None)  # litellm's own guess; ours is made from the route's price
-    return orjson.dumps(value, default=str)

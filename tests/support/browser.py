@@ -72,14 +72,10 @@ def axe_source() -> str:
 
 
 def listen(tab: Tab, complaints: list[str]) -> None:
-    """Add what the browser complains of on this page.
-
-    What it merely tells ("info") is none: where a test is quicker than the page, that a field
-    with autofocus was not given it since the test had already gone elsewhere.
-    """
+    """Add what the browser says of this page, except that the test was quicker than an autofocus."""
 
     def said(message: ConsoleMessage) -> None:
-        if message.type != "info":
+        if not message.text.startswith("Autofocus processing was blocked"):
             complaints.append(f"{message.type}: {message.text} ({message.location['url']})")
 
     tab.on("console", said)
