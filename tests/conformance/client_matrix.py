@@ -3,7 +3,9 @@
     python -m tests.conformance.client_matrix [--client NAME ...] [--write] [--json]
 
 Each client is one script in `clients/` that prints what it has seen. The gateway has a rollout with
-a canary at 50 % that has a model and a prompt of its own; a client must not see any difference.
+a canary at 50 % that has a model and a prompt of its own; a client must not see any difference. No
+client names a user: its API key and its conversations decide which arms it has, so it is run with
+one key after another until both arms have served it.
 `--write` renews the table in docs/compatibility.md.
 """
 
@@ -14,6 +16,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -27,6 +30,8 @@ from tests.support.server import RunningServer
 CLIENTS = Path(__file__).parent / "clients"
 PAGE = ROOT / "docs" / "compatibility.md"
 REQUIREMENTS = ROOT / "requirements" / "clients.txt"
+ARMS = {"simulated-a", "simulated-b"}  # the models of control and canary
+KEYS = 24  # all a client's conversations fall into one arm 24 times: less than once in 2^22
 MARKS = ("<!-- clients: begin -->\n", "<!-- clients: end -->")
 NODE_PACKAGES = (
     "openai@7.57.0",
@@ -190,28 +195,34 @@ def _compare(client: Client, provider: Provider, gateway_url: str, directory: Pa
     command = client.command()
     provider.forget()
     direct = _seen(client, command, provider.base_url, directory)
-    provider.forget()
     if failure := direct.get("the script") or direct.get("the evaluation failed"):
         raise CannotBeMade(f"{client.name} without the gateway {failure}")
-    relayed = _seen(client, command, gateway_url, directory)
-    differences = [
-        f"{name}: {relayed.get(name)!r:.300} instead of {direct.get(name)!r:.300}"
-        for name in direct | relayed
-        if direct.get(name) != relayed.get(name)
-    ]
-    return Outcome(
-        client.name, client.version(), tuple(direct), tuple(differences), dict(provider.models)
-    )
+    differences: list[str] = []
+    models: Counter[str] = Counter()
+    for number in range(KEYS):
+        provider.forget()
+        relayed = _seen(client, command, gateway_url, directory, key=f"key-{number}-of-the-app")
+        differences += (
+            f"{name}: {relayed.get(name)!r:.300} instead of {direct.get(name)!r:.300}"
+            for name in direct | relayed
+            if direct.get(name) != relayed.get(name)
+        )
+        models += provider.models
+        if differences or models.keys() >= ARMS:
+            break
+    return Outcome(client.name, client.version(), tuple(direct), tuple(differences), dict(models))
 
 
-def _seen(client: Client, command: Sequence[str], url: str, directory: Path) -> dict[str, Any]:
+def _seen(
+    client: Client, command: Sequence[str], url: str, directory: Path, key: str = "key-of-the-app"
+) -> dict[str, Any]:
     """Return what the client has seen; raise CannotBeMade when it does not come to its end."""
     variables = {
         "OPENAI_BASE_URL": url,
         "OPENAI_API_BASE": url,
-        "OPENAI_API_KEY": "key-of-the-app",
+        "OPENAI_API_KEY": key,
         "ANTHROPIC_BASE_URL": url.removesuffix("/v1"),
-        "ANTHROPIC_API_KEY": "key-of-the-app",
+        "ANTHROPIC_API_KEY": key,
         "MODEL": "claude-bot" if client.name == "anthropic" else "support-bot",
         "EMBEDDING_MODEL": "embedder",
         "PROMPTFOO_DISABLE_TELEMETRY": "1",
