@@ -5,6 +5,11 @@ import os
 import sys
 
 import pytest
+from hypothesis import settings
+
+# A slow machine is no counterexample. Where CI is set, examples are the same in each run.
+settings.register_profile("untimed", settings(), deadline=None)
+settings.load_profile("untimed")
 
 
 def require(reason: str) -> None:

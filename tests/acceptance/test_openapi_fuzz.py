@@ -52,7 +52,6 @@ def fuzz(operation) -> None:
     @settings(
         max_examples=EXAMPLES,
         database=None,
-        deadline=None,
         phases=(Phase.explicit, Phase.generate),
         suppress_health_check=list(HealthCheck),
     )

@@ -46,9 +46,10 @@ routes:
 
 # route -> control, canary, gate, the states that arithmetic allows
 ROLLOUTS: dict[str, tuple[str, str, str, set[str]]] = {
-    "worse-by-the-margin": (
+    # Worse by exactly the margin passes, as promised, once in twenty: see tests/statistics.
+    "worse-than-the-margin": (
         "says-95",
-        "says-85",
+        "says-80",
         "rubric: {kind: goal, margin: 0.1}",
         {"rolled_back", "held"},
     ),
@@ -139,6 +140,6 @@ def test_rollouts_end_as_the_quality_and_the_cost_of_their_answers_say(tmp_path:
     assert {name: each["state"] for name, each in ended.items()}.keys() == ROLLOUTS.keys(), found
     for name, (_, _, _, allowed) in ROLLOUTS.items():
         assert ended[name]["state"] in allowed, (name, ended[name])
-    for name in ("worse-by-the-margin", "too-dear", "worth-swapped"):
+    for name in ("worse-than-the-margin", "too-dear", "worth-swapped"):
         metric = "rubric:whereabouts" if name.startswith("worse") else "net_benefit"
         assert any(metric in reason for reason in reasons[name]), reasons[name]

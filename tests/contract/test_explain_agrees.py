@@ -50,7 +50,6 @@ def split_gateway(gateway, upstream):
 
 @settings(
     max_examples=200,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(headers=HEADERS, fields=BODIES)

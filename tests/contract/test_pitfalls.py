@@ -251,7 +251,7 @@ def test_pitfall_09_an_unauthorized_request_too(gateway):
     assert (reply.status, reply.error["code"]) == (401, "invalid_api_key")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     calls=st.lists(st.text(max_size=30), min_size=1, max_size=4),
     order=st.randoms(use_true_random=False),

@@ -126,9 +126,7 @@ def streams(draw):
 
 
 @given(streams(), st.booleans())
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_stream_passes_in_its_bytes_and_ends_once(shared, stream, asks):
     gateway, upstream = shared
 

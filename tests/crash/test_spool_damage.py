@@ -18,7 +18,7 @@ EVENTS = [make_inference(id=f"{number:032d}") for number in range(30)]
 SIZE = len(frame([encode(EVENTS[0])]))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     cut=st.integers(0, 29 * SIZE),
     tail=st.one_of(st.just(b""), st.binary(max_size=200), st.just(bytes(4096))),

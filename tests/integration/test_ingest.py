@@ -210,9 +210,7 @@ def test_a_database_without_tables_is_a_storage_error(database_url: str) -> None
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     texts=st.lists(TEXT, min_size=4, max_size=4),
     number=st.floats(0, 1e12),

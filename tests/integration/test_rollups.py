@@ -166,7 +166,6 @@ def deliveries(draw: Any) -> list[list[Any]]:
 @given(batches=deliveries(), looks=st.lists(st.booleans(), min_size=4, max_size=4))
 @settings(
     max_examples=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_the_rollups_are_what_the_rows_come_to(

@@ -121,7 +121,7 @@ def test_a_worker_that_is_killed_loses_nothing_and_people_grade_by_files(
                 time.sleep(1)
                 bodies = [(f"user-{i}", chat("bot", f"question {i}")) for i in range(60)]
                 asyncio.run(drive(gateway.url, bodies, concurrency=4))
-            drawn = sum(wait_for(engine, lambda found: sum(found.values()) >= 55).values())
+            drawn = sum(wait_for(engine, lambda found: sum(found.values()) >= 60).values())
             left = killed_in_the_middle(control, judge, engine)
             with engine.begin() as connection:  # as if the lease's minute had passed
                 connection.execute(

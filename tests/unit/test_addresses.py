@@ -3,7 +3,7 @@
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_canary.addresses import Reach, literal, problem_of_url, reach_of
@@ -43,13 +43,11 @@ def carriers(address: IPv4Address) -> list[IPv6Address]:
     ]
 
 
-@settings(deadline=None)
 @given(st.ip_addresses(v=4))
 def test_every_spelling_is_read_as_the_same_address(address):
     assert {literal(text) for text in spellings(address)} == {address}
 
 
-@settings(deadline=None)
 @given(st.ip_addresses(v=4))
 def test_an_address_inside_another_is_no_better_than_by_itself(address):
     order = list(Reach)
@@ -68,7 +66,6 @@ def test_the_metadata_service_is_refused_inside_ipv6(address):
     assert "nothing is sent" in (problem_of_url(f"http://[{address}]/") or "")
 
 
-@settings(deadline=None)
 @given(st.integers(0, 0xFFFF))
 def test_all_of_link_local_is_forbidden(low):
     assert reach_of(ip_address(0xA9FE0000 | low)) is Reach.FORBIDDEN
@@ -158,7 +155,6 @@ def test_urls_that_are_not(url):
     assert problem_of_url(url) is None
 
 
-@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_no_text_makes_it_fail(text):
     problem_of_url(text)

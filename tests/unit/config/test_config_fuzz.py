@@ -86,7 +86,7 @@ def outcome(folder: Path, data: bytes) -> LoadedConfig | ConfigError:
         return error
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=400, suppress_health_check=list(HealthCheck))
 @given(text=mutated())
 def test_a_mutated_example_never_raises_anything_else_nor_shows_a_secret(folder, text):
     result = outcome(folder, text.encode("utf-8", "surrogatepass"))
@@ -100,7 +100,7 @@ def test_a_mutated_example_never_raises_anything_else_nor_shows_a_secret(folder,
         assert SECRET not in repr(result)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(
     data=st.binary(max_size=200)
     | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace"))

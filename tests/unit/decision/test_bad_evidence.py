@@ -133,7 +133,7 @@ def put(node, path, value):
 
 
 @given(st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_evidence_with_one_number_that_cannot_be_is_refused_by_its_name(standard, healthy, data):
     document = msgspec.to_builtins(healthy)
     path, value = data.draw(st.sampled_from(numbers(document)))
@@ -159,7 +159,7 @@ def test_the_order_of_responses_within_a_bucket_changes_nothing():
 
 
 @given(st.permutations(range(40)))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_events_out_of_order_across_buckets_are_all_counted_in_their_stage(order):
     of = plan()
     how = Settings(rules=rules_of(of), started_at_s=START_S, bucket_s=10.0)

@@ -157,7 +157,7 @@ def vary(healthy, drawn):
 
 
 @given(CHANGES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_whatever_is_promoted_has_proven_every_gate(standard, healthy, drawn):
     decision = decide(standard, vary(healthy, drawn))
 
@@ -175,7 +175,7 @@ def test_whatever_is_promoted_has_proven_every_gate(standard, healthy, drawn):
 
 
 @given(CHANGES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_stored_decision_is_reached_again_bit_for_bit(standard, healthy, drawn):
     evidence = vary(healthy, drawn)
     record = replaying.record_of(standard, evidence, decide(standard, evidence), applied=False)
@@ -204,7 +204,7 @@ def altered(data, path, by):
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @pytest.mark.parametrize("part", ["plan", "evidence"])
 def test_one_number_altered_is_refused(standard, healthy, part, data):
     record = replaying.record_of(standard, healthy, decide(standard, healthy), applied=True)
@@ -232,7 +232,7 @@ COUNTS = st.tuples(
 
 
 @given(COUNTS, st.sampled_from(["error_rate", "thumbs_up_rate", "refusal_rate"]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_more_harm_never_turns_a_rollback_into_something_milder(counts, metric):
     control, canary, bad_control, bad, more, age_s = counts
     of = plan(gate(metric, MetricKind.GOAL, 0.1), gate("empty_rate"), alpha_rollback=0.05)
@@ -287,7 +287,6 @@ def sums(state):
 
 
 @given(SHARDS, SHARDS, SHARDS)
-@settings(deadline=None)
 def test_merging_slices_is_associative_and_commutative(one, two, three):
     def both(a, b):
         return merge(a, b, FROZEN, binary=True)

@@ -405,7 +405,7 @@ def drawn_evidence(drawn):
 
 
 @given(DRAWN)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_never_promotes_past_a_failed_unclear_or_missing_gate(drawn):
     of, evidence = drawn_evidence(drawn)
 
@@ -423,7 +423,7 @@ def test_never_promotes_past_a_failed_unclear_or_missing_gate(drawn):
 
 
 @given(DRAWN)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_decision_is_the_same_from_its_stored_evidence(drawn):
     of, evidence = drawn_evidence(drawn)
     stored = form.encode(evidence)
@@ -435,7 +435,7 @@ def test_a_decision_is_the_same_from_its_stored_evidence(drawn):
 
 
 @given(st.integers(0, 30), st.integers(1, 30))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_more_failures_of_the_canary_never_quieten_the_alarm(bad, more):
     some = decide(plan(), gather(plan(), arms(900, 100, bad=(5, bad))))
     worse = decide(plan(), gather(plan(), arms(900, 100, bad=(5, bad + more))))

@@ -407,7 +407,7 @@ def drawn(values, **changes):
     return Traffic(**{name: Number(value) for name, value in (values | changes).items()})
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(MANY, st.floats(1, 20))
 def test_more_traffic_never_takes_longer(values, factor):
     little = forecast(plan(*GATES), drawn(values))
@@ -417,7 +417,7 @@ def test_more_traffic_never_takes_longer(values, factor):
     assert much.chance >= little.chance - 1e-6
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(MANY, st.floats(0.001, 0.05), st.floats(1, 4))
 def test_a_larger_margin_never_needs_more(values, margin, factor):
     known = drawn(values)
@@ -428,7 +428,7 @@ def test_a_larger_margin_never_needs_more(values, margin, factor):
     assert wide.chances[-1] >= narrow.chances[-1] - 1e-9
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(MANY)
 def test_a_forecast_is_in_order(values):
     found = forecast(plan(*GATES), drawn(values))

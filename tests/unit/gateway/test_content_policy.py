@@ -186,7 +186,7 @@ TEXTS = st.lists(PARTS, max_size=8).map("".join)
 
 
 @given(st.lists(TEXTS, max_size=3), TEXTS, st.booleans(), st.integers(0, 70))
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @example(["0660\n1234567"], "", True, 0)
 @example([], "C:\\npm_Ab1" + "Cd2" * 12, True, 0)  # no escape: answers are no JSON
 @example(["DATA:image/png;base64,AAAA"], "Data:image/png;base64,AAAA", True, 0)

@@ -194,7 +194,7 @@ def as_responses(drawn):
 
 
 @given(RESPONSES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_states_travel_without_losing_a_bit(drawn):
     rollup, units = feed(as_responses(drawn))
 
@@ -208,7 +208,7 @@ def test_states_travel_without_losing_a_bit(drawn):
 
 
 @given(RESPONSES, st.integers(2, 5))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_shards_by_unit_add_up_to_the_whole(drawn, shards):
     responses = as_responses(drawn)
     whole, _ = feed(responses)
@@ -231,7 +231,7 @@ def test_shards_by_unit_add_up_to_the_whole(drawn, shards):
 
 
 @given(RESPONSES)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_segments_add_up_to_all(drawn):
     rollup, _ = feed(as_responses(drawn))
     parts = [

@@ -150,7 +150,7 @@ def close(expected):
 
 
 @given(EVENTS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_sums_are_those_of_their_definition_whoever_reads_them_when(events):
     rollup = accumulated(events)
 
@@ -184,7 +184,7 @@ def test_the_sums_are_those_of_their_definition_whoever_reads_them_when(events):
 
 
 @given(EVENTS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_first_failures_are_those_of_each_unit_at_its_share(events):
     rollup = accumulated(events)
 
@@ -200,7 +200,7 @@ def test_the_first_failures_are_those_of_each_unit_at_its_share(events):
 
 
 @given(EVENTS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_sums_of_the_stages_are_those_of_all(events):
     rollup = accumulated(events)
 
@@ -212,7 +212,7 @@ def test_the_sums_of_the_stages_are_those_of_all(events):
 
 
 @given(EVENTS, st.integers(2, 4))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_shards_of_the_units_have_the_sums_of_one_stream(events, shards):
     whole = accumulated(events)
     parts = [

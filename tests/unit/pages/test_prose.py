@@ -27,7 +27,7 @@ def test_what_is_rendered_has_plain_tags_and_no_attribute(text):
         assert attributes in {"", "/"}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.text(alphabet=st.sampled_from("<>&\"'[]()!`*_~#|-= \n:/ajscriptonerrorhref"), max_size=200)
 )

@@ -170,7 +170,7 @@ AROUND = st.sampled_from([" ", "\n", ", ", " (", ") ", '"', "'", "; ", "\t", "<"
 
 
 @given(st.lists(st.tuples(WORDS, AROUND, PRIVATE, AROUND), max_size=6))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_nothing_private_survives_among_words(parts):
     text = "".join("".join(part) for part in parts)
 
@@ -181,7 +181,7 @@ def test_nothing_private_survives_among_words(parts):
 
 
 @given(st.one_of(SIGNS, st.text(max_size=80), st.lists(st.one_of(SIGNS, PRIVATE)).map("".join)))
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @example("a@b.co1234567890123")
 @example("[EMAIL_12ab]@x.example 1[PHONE_1234]2")
 def test_redacting_twice_changes_nothing(text):
@@ -195,7 +195,7 @@ def joined(texts):
 
 
 @given(st.lists(st.one_of(WORDS, SIGNS, PRIVATE, st.text(max_size=40)), max_size=5))
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 def test_one_look_at_all_texts_overlooks_nothing_that_a_look_at_each_finds(texts):
     if REDACTOR.leaves(joined(texts)):
         assert [redact(text) for text in texts] == texts
@@ -212,7 +212,7 @@ def test_patterns_of_the_file_take_a_look_at_each_text():
 
 
 @given(WORDS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_text_without_anything_private_is_unchanged(text):
     assert redact(text) == text
 
