@@ -19,6 +19,9 @@ LOOPS = {
     "judge": ("Judging", "Drawn answers wait for a judge; gates of rubrics wait with them."),
     "compare": ("Comparing judges with people", "New reviews do not count for trust yet."),
     "config": ("Watching the configuration file", "A changed file is not noticed."),
+    "retain": ("Retention and erasing", "Texts and requests are kept longer than promised."),
+    "spending": ("Counting what keys spend", "Budgets of keys do not see new cost."),
+    "rollups": ("Counting for the pages", "Charts and requests by day miss new facts."),
     "forget": ("Forgetting units", "Units of ended rollouts are kept longer than needed."),
 }
 _EVERY_SECOND = ("decide", "publish", "score", "drain", "config")

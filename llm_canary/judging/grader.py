@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -62,6 +63,14 @@ def _when(rubric: LoadedRubric) -> EscalateWhen:
     return (second.when if second else None) or EscalateWhen()
 
 
+@dataclass
+class Escalations:
+    """How many samples were seen, and about how many the second judge was asked."""
+
+    seen: int = 0
+    escalated: int = 0
+
+
 class Grader:
     """One rubric with its judges; safe to use for many samples at once."""
 
@@ -86,7 +95,7 @@ class Grader:
         self._cap = cap or CostCap(None)
         self._offline = offline
         self._breakers: dict[str, Breaker] = {}
-        self._seen = self._escalated = 0
+        self.escalations = Escalations()  # another grader's may go on
         self.spent = Spent()  # without what the cache saved
         self.cached = 0  # judgements that the cache saved
 
@@ -103,7 +112,7 @@ class Grader:
 
     async def grade(self, sample: Sample, *, repeat: int = 0) -> Result:
         """Return the grades and score of one sample."""
-        self._seen += 1
+        self.escalations.seen += 1
         grades = self._checks.grade(sample)
         asked = [each for each in self._rubric.asked if each.id not in grades]
         judgements: list[Judgement] = []
@@ -126,7 +135,7 @@ class Grader:
         doubted = self._doubted(first, asked)
         if self._second is None or not doubted or not self._may_escalate():
             return [first]
-        self._escalated += 1
+        self.escalations.escalated += 1
         second = await self._ask(self._second, sample, doubted, repeat)
         grades |= second.grades
         return [first, second]
@@ -149,7 +158,8 @@ class Grader:
         return doubted
 
     def _may_escalate(self) -> bool:
-        return self._escalated < self.max_share * max(self._seen, _WARM_UP)
+        done = self.escalations
+        return done.escalated < self.max_share * max(done.seen, _WARM_UP)
 
     async def _ask(
         self, judge: Judge, sample: Sample, criteria: Sequence[AskedCriterion], repeat: int

@@ -3,43 +3,55 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from llm_canary.rubric.sample import Sample
+
+_MEDIA = re.compile("image|audio|video|file|document")
 
 
 def recorded_turns(request: str) -> list[dict[str, str]] | None:
     """Return the texts of a recorded request up to the user's last; None where there is none.
 
     A recorded request is what the client sent as `messages`, `input` or `prompt`, cut where it was
-    too long: JSON that does not end is no request any more.
+    too long: JSON that does not end is no request any more. Of a message without text there is
+    what it was, `[image_url]`.
     """
+    turns = _turns(request)
+    while turns and turns[-1]["role"] != "user":
+        turns.pop()
+    return turns or None
+
+
+def _turns(request: str) -> list[dict[str, str]]:
     try:
         given = json.loads(request)
     except ValueError:
-        return None
+        return []
     if isinstance(given, str):
         return [{"role": "user", "content": given}]
     if not isinstance(given, list):
-        return None
+        return []
     turns = []
     for each in given:
         if isinstance(each, str):
             turns.append({"role": "user", "content": each})
         elif isinstance(each, dict) and (text := _text(each.get("content"))):
             turns.append({"role": str(each.get("role", "user")), "content": text})
-    while turns and turns[-1]["role"] != "user":
-        turns.pop()
-    return turns or None
+    return turns
 
 
 def recorded_sample(
     name: str, request: str, response: str, *, tags: Mapping[str, str]
 ) -> Sample | None:
-    """Return the exchange to be graded; None where the request cannot be read any more."""
-    turns = recorded_turns(request)
-    if turns is None:
+    """Return the exchange to be graded; None where the request cannot be read any more.
+
+    Where the user has said nothing, the model has answered the other messages.
+    """
+    turns = recorded_turns(request) or _turns(request)
+    if not turns:
         return None
     return Sample(
         id=name,
@@ -70,5 +82,7 @@ def _text(content: Any) -> str:  # noqa: ANN401 - JSON
         return content
     if not isinstance(content, list):
         return ""
-    parts = [each.get("text") for each in content if isinstance(each, dict)]
-    return "\n".join(part for part in parts if isinstance(part, str))
+    parts = [each for each in content if isinstance(each, dict)]
+    texts = [each["text"] for each in parts if isinstance(each.get("text"), str)]
+    kinds = [str(each.get("type", "")) for each in parts]
+    return "\n".join(texts) or " ".join(f"[{kind}]" for kind in kinds if _MEDIA.search(kind))

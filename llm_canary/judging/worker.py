@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy.engine import Engine
 from sqlmodel import Session
@@ -21,7 +22,7 @@ from llm_canary.clock import Clock, utc
 from llm_canary.errors import ConfigError, DataError, StorageError
 from llm_canary.judging.budget import CostCap
 from llm_canary.judging.build import Judges, judges_of
-from llm_canary.judging.grader import Grader, version_of
+from llm_canary.judging.grader import Escalations, Grader, version_of
 from llm_canary.judging.judgement import Status
 from llm_canary.judging.lines import LONGEST_WAIT_S, Line
 from llm_canary.judging.material import stored_sample
@@ -72,6 +73,7 @@ class _Kit(NamedTuple):
     rubric: LoadedRubric
     judges: Judges
     version: str
+    escalations: Escalations  # so that its share holds over all claims
 
     @property
     def costs(self) -> bool:
@@ -89,7 +91,7 @@ class _Batch(NamedTuple):
 
 
 class JudgeWorker:
-    """Grades what is claimed; `step` is called again and again by one thread."""
+    """Grades what is claimed; `step` is called again and again by one thread, `end` by another."""
 
     def __init__(
         self,
@@ -109,9 +111,13 @@ class JudgeWorker:
         self._waits_under = WorkerTerms()
         self._unpriced: set[str] = set()  # judge versions of which that was said
         self._runner: asyncio.Runner | None = None
+        self._grading: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
+        self._has_ended = False
 
     def step(self) -> bool:
         """Grade some samples of one rubric; return whether there may be more."""
+        if self._has_ended:
+            return False
         now_s, terms = self._clock.now_s(), self._terms()
         if terms != self._waits_under:  # others may give the money that is waited for
             for line in self._lines.values():
@@ -157,6 +163,10 @@ class JudgeWorker:
             if self._runner is None:
                 self._runner = asyncio.Runner()
             graded, unasked = self._runner.run(self._held(claimed, batch, terms))
+        except asyncio.CancelledError:
+            with write_session(self._engine) as session:  # what is saved is claimed no more
+                release(session, claimed, utc(self._clock.now_s()))
+            return False
         finally:
             self._settle(batch, graded)
         line.resize(perf_counter() - began_s)
@@ -185,6 +195,14 @@ class JudgeWorker:
         line.new_first = not line.new_first  # neither kind keeps the other waiting
         return found
 
+    def end(self) -> None:
+        """End the present step, from another thread, and begin no other."""
+        self._has_ended = True
+        if self._grading is not None:
+            loop, task = self._grading
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(task.cancel)
+
     def close(self) -> None:
         """Close what the worker holds open; call it when no step runs."""
         if self._runner is not None:
@@ -195,11 +213,17 @@ class JudgeWorker:
         self, claimed: Sequence[Claimed], batch: _Batch, terms: WorkerTerms
     ) -> tuple[int, list[tuple[Claimed, Status]]]:
         """Grade while the lease is renewed."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - the runner made one
+        self._grading = asyncio.get_running_loop(), task
+        if self._has_ended:  # between the claim and here
+            task.cancel()
         holding = asyncio.ensure_future(self._hold(claimed[0].token))
         try:
             return await self._grade(claimed, batch, terms)
         finally:
             holding.cancel()
+            self._grading = None
 
     async def _hold(self, token: str) -> None:
         while True:
@@ -228,17 +252,20 @@ class JudgeWorker:
                 samples[sample.id] = each
                 ready.append(sample)
         grader = Grader(kit.rubric, kit.judges.first, escalate=kit.judges.second, cap=batch.cap)
-        async for result in grader.grade_all(ready, concurrency=terms.concurrency):
-            one = samples[result.sample.id]
-            if result.failure in _OUTAGE or result.failure is Status.BUDGET:
-                unasked.append((one, result.failure))
-                continue
-            done.append(graded_row(one, kit.version, result))
-            graded += 1
-            if len(done) >= _SAVE_EVERY:
-                self._save(done)
-                done = []
-        self._save(done)
+        grader.escalations = kit.escalations
+        try:
+            async for result in grader.grade_all(ready, concurrency=terms.concurrency):
+                one = samples[result.sample.id]
+                if result.failure in _OUTAGE or result.failure is Status.BUDGET:
+                    unasked.append((one, result.failure))
+                    continue
+                done.append(graded_row(one, kit.version, result))
+                graded += 1
+                if len(done) >= _SAVE_EVERY:
+                    self._save(done)
+                    done = []
+        finally:  # also what was graded before the worker had to end
+            self._save(done)
         return graded, unasked
 
     def _kit(self, text_id: str) -> _Kit:
@@ -304,7 +331,8 @@ def _kit_of(text: str) -> _Kit:
     rubric = restore(text)
     judges = judges_of("primary", rubric, Path())
     version = version_of(rubric, judges.first, judges.second)
-    return _Kit(rubric, judges, version.id if version else f"checks:{rubric.content_hash}")
+    name = version.id if version else f"checks:{rubric.content_hash}"
+    return _Kit(rubric, judges, name, Escalations())
 
 
 def _wait_for_money(why: NoMoney, line: Line, now_s: float) -> None:

@@ -159,7 +159,7 @@ def _audit(site: Site, visit: Visit) -> Response:
         asked=asked,
         older=_link(_AUDIT, {**kept, "before": shown[-1].id}) if more else None,
         newest=_link(_AUDIT, {**kept, "before": ""}) if asked.before else None,
-        csv=_link(f"{_AUDIT}.csv", kept),
+        csv=_link(f"{_AUDIT}.csv", {**kept, "before": ""}),
         csv_rows=_CSV_ROWS,
     )
 

@@ -83,8 +83,9 @@ def asked_moment(visit: Visit, name: str) -> datetime | None:
     if not text:
         return None
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=UTC)
-    except ValueError:
+        found = datetime.fromisoformat(text)
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise InvalidRequest(
             f"`{name}` is {text[:40]!r}; expected a moment in UTC such as 2026-11-28T13:00",
             param=name,

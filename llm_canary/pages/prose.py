@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ from markupsafe import Markup
 
 MAX_SHOWN = 20_000
 _MAX_COMPARED = 20_000
+_WORDS_AS_THEY_ARE = 500  # in longer texts what is everywhere, as spaces are, leads nowhere
+_MAX_PAIRS = 1_000_000  # of equal words, each of which is looked at: less than a second
 _CONTROL = {
     **{code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"},
     0x7F: "\N{SYMBOL FOR DELETE}",
@@ -70,7 +73,12 @@ def compared(old: str, new: str) -> tuple[Piece, ...]:
         return ()
     before, after = (re.findall(r"\S+|\s+", visible(each)) for each in (old, new))
     pieces: list[Piece] = []
-    matcher = difflib.SequenceMatcher(a=before, b=after, autojunk=len(before) > 500)
+    is_long = max(len(before), len(after)) > _WORDS_AS_THEY_ARE
+    matcher = difflib.SequenceMatcher(a=before, b=after, autojunk=is_long)
+    found = Counter(before)
+    places: dict[str, list[int]] = matcher.b2j  # type: ignore[attr-defined]
+    if sum(found[word] * len(own) for word, own in places.items()) > _MAX_PAIRS:
+        return ()
     for kind, a0, a1, b0, b1 in matcher.get_opcodes():
         if kind == "equal":
             pieces.append(Piece("same", "".join(after[b0:b1])))

@@ -15,6 +15,7 @@ from llm_canary.errors import InvalidRequest, PayloadTooLarge
 COOKIE, SECURE_COOKIE = "llm_canary_session", "__Host-llm_canary_session"
 # The longest correction has 100,000 characters, of 12 bytes where a form escapes them.
 MAX_FORM_BYTES, MAX_FIELDS = 2_097_152, 200
+_MOST_DIGITS = 12
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -69,7 +70,8 @@ class Visit:
         text = self.query.get(name, "")
         if not text:
             return default
-        if not text.isascii() or not text.isdigit() or not least <= int(text[:12]) <= most:
+        is_number = text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
+        if not is_number or not least <= int(text) <= most:
             raise InvalidRequest(
                 f"`{name}` is {text[:40]!r}; expected a number from {least} to {most}", param=name
             )

@@ -130,7 +130,7 @@ class Adjudications:
             )
             counted.add_final(session, final)
             rows.settle_flags(session, sample_id, now)
-            settle(session, sample, now)
+            settle(session, sample)
         return final
 
     def look(self, sample_id: str) -> int:

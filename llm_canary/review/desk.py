@@ -240,7 +240,7 @@ class Desk:
             )
             rows.lease_again(session, sample, reviewer, now, self._until(now))
             if not given.is_gold:
-                settle(session, sample, now)
+                settle(session, sample)
             draft = Draft(1, now, *Entered.of(given))
             rows.put_draft(session, sample.id, reviewer, draft, known=None)
         return given
@@ -278,7 +278,7 @@ class Desk:
             if last.is_gold:
                 return Outcome(revision, sample.review_state or queue.DONE)
             asks = is_informed and labels != dict(last.labels)
-            return Outcome(revision, settle(session, sample, now, to_adjudicate=asks))
+            return Outcome(revision, settle(session, sample, to_adjudicate=asks))
 
     def reveal(self, sample_id: str, reviewer: str) -> None:
         """Let the reviewer of a submitted review see what the judge and others said."""

@@ -100,23 +100,22 @@ class People:
             if counted.exclusion_of(session, reviewer) is not None:
                 raise Conflict(f"the labels of {reviewer!r} do not count already")
             counted.exclude(session, reviewer, by=by, reason=reason, at=now)
-            return self._settle(session, reviewer, now)
+            return self._settle(session, reviewer)
 
     def include(self, reviewer: str) -> int:
         """Let a reviewer's labels count again; return how many samples were settled anew."""
-        now = utc(self._clock.now_s())
         with write_session(self._engine) as session:
             if not counted.include(session, reviewer):
                 raise Conflict(f"the labels of {reviewer[:80]!r} count already")
-            return self._settle(session, reviewer, now)
+            return self._settle(session, reviewer)
 
-    def _settle(self, session: Session, reviewer: str, now: datetime) -> int:
+    def _settle(self, session: Session, reviewer: str) -> int:
         is_out = counted.exclusion_of(session, reviewer) is not None
         samples = counted.graded_by(session, reviewer)
         for sample in samples:
             if is_out:
                 counted.free_seats(session, sample.id, reviewer)
-            settle(session, sample, now)
+            settle(session, sample)
         return len(samples)
 
 

@@ -275,7 +275,7 @@ class ReviewQueue:
         )
         if is_gold:
             return Outcome(revision, sample.review_state or queue.DONE)
-        return Outcome(revision, settle(session, sample, now))
+        return Outcome(revision, settle(session, sample))
 
     def _now(self) -> datetime:
         return utc(self._clock.now_s())

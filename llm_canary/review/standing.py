@@ -7,7 +7,6 @@ alone: final labels where somebody has adjudicated, else the reviews that count.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from functools import lru_cache
 from statistics import fmean
 from typing import Any
@@ -34,7 +33,6 @@ _PAIR = 2
 def settle(
     session: Session,
     sample: Any,  # noqa: ANN401 - a row of `sample`, whose class is the storage's own
-    now: datetime,
     *,
     to_adjudicate: bool = False,
 ) -> str:
@@ -54,9 +52,10 @@ def settle(
     value, passed = _human(session, sample, labelled)
     if not labelled:
         sample.reviewed_at = None
-    queue.set_human(
-        session, sample, score=value, passed=passed, state=state, at=now if labelled else None
+    said_at = (
+        final.at if final is not None else max((row.at for row in given.values()), default=None)
     )
+    queue.set_human(session, sample, score=value, passed=passed, state=state, at=said_at)
     return state
 
 

@@ -59,7 +59,8 @@ class Workers:
             loop.start()
 
     def close(self) -> None:
-        """End the loops after their present step; what is claimed then goes to others later."""
+        """End the loops; what is claimed and not graded goes to others."""
+        self._worker.end()
         for loop in self._loops:
             loop.stop()
         self._worker.close()

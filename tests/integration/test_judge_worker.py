@@ -16,6 +16,7 @@ from sqlalchemy.engine import Engine
 
 from llm_canary.clock import ManualClock, utc
 from llm_canary.judging.build import Judges
+from llm_canary.judging.grader import Escalations
 from llm_canary.judging.judgement import Judgement, JudgeVersion, Spent, Status
 from llm_canary.judging.worker import JudgeWorker, WorkerTerms, _Kit
 from llm_canary.rubric.grades import grade
@@ -117,7 +118,7 @@ def worker_of(
 ) -> JudgeWorker:
     terms = WorkerTerms(8, limit_nanousd)
     made = JudgeWorker(engine, clock, lambda: terms, lease_s=60.0)
-    made._kits[TEXT.id] = _Kit(KIND, Judges(judge), judge.version.id)
+    made._kits[TEXT.id] = _Kit(KIND, Judges(judge), judge.version.id, Escalations())
     return made
 
 
@@ -376,7 +377,7 @@ def test_a_recording_or_secret_that_is_not_here_yet_is_waited_for(engine: Engine
         clock.advance(60.0)
     waiting = counts(engine)
     judge = OddJudge()
-    worker._kits[TEXT.id] = _Kit(KIND, Judges(judge), judge.version.id)
+    worker._kits[TEXT.id] = _Kit(KIND, Judges(judge), judge.version.id, Escalations())
     clock.advance(400.0)
     drain(worker)
     worker.close()

@@ -8,7 +8,12 @@ from sqlalchemy.engine import Engine
 
 from llm_canary.clock import utc
 from llm_canary.storage.engine import read_session, write_session
-from llm_canary.storage.repositories.review_counts import Work, rubrics_asked, work_since
+from llm_canary.storage.repositories.review_counts import (
+    Work,
+    done_since,
+    rubrics_asked,
+    work_since,
+)
 from llm_canary.storage.repositories.reviews import add_review
 from tests.integration.test_judge_worker import CLOCK_S
 from tests.integration.test_review_queue import ask
@@ -45,6 +50,8 @@ def test_of_revisions_the_last_counts_and_equal_times_count_as_often_as_they_wer
     assert jon._replace(seconds=tuple(sorted(jon.seconds))) == Work(
         "jon", reviews=4, skips=0, retracted=0, seconds=(10.0, 10.0, 20.0)
     )
+    with read_session(engine) as session:
+        assert done_since(session, "ann", NOW) == {"helpful": 1}  # not what she has undone
     assert later == [Work("ann", reviews=1, skips=1, retracted=0, seconds=(10.0,))]
 
 

@@ -367,6 +367,10 @@ def test_what_three_have_skipped_and_what_is_flagged_waits_for_a_decision(engine
         ("flag", flagged),
     ]
     assert cases.look(flagged) == 1
+    bench.clock.advance(1.0)
+    bench.desk.revise(flagged, "eve", BAD._replace(is_flagged=True))
+    assert ("flag", flagged) in [(case.why, case.sample_id) for case in cases.cases("support")]
+    assert cases.look(flagged) == 1
     cases.decide(name, LABELS, by="lead", reason="clear")
     assert cases.cases("support") == []
     assert bench.state(name)[:2] == ("done", 1.0)
@@ -424,6 +428,24 @@ def test_the_last_label_that_is_excluded_leaves_no_score(bench: Bench) -> None:
     assert bench.state(name) == ("open", None, False)
 
 
+def test_labels_that_count_again_were_given_when_they_were_given(bench: Bench) -> None:
+    name = bench.review("mara")
+    people, query = (
+        People(bench.engine, bench.clock),
+        "SELECT reviewed_at FROM sample WHERE id = :i",
+    )
+    with bench.engine.connect() as connection:
+        before = connection.execute(text(query), {"i": name}).scalar_one()
+
+    people.exclude("mara", by="lead", reason="a mistake")
+    bench.clock.advance(86_400.0)
+    people.include("mara")
+
+    assert bench.state(name)[:2] == ("done", 1.0)
+    with bench.engine.connect() as connection:
+        assert connection.execute(text(query), {"i": name}).scalar_one() == before
+
+
 def test_gold_and_agreement_are_reported_by_the_last_revision(engine: Engine) -> None:
     bench = Bench(engine, 2, wanted=2)
     with engine.begin() as connection:  # no gate waits for it
@@ -447,6 +469,12 @@ def test_gold_and_agreement_are_reported_by_the_last_revision(engine: Engine) ->
 
     assert (mara.gold.part, mara.gold.total) == (2, 3)
     assert mara.agreement.value is None
+
+    desk.reveal(gold, "mara")
+    bench.clock.advance(1.0)
+    desk.revise(gold, "mara", GOOD._replace(labels=LABELS | {"helpfulness": 2}))
+    [informed] = People(engine, bench.clock).report(7)
+    assert (informed.gold.part, informed.gold.total) == (2, 3)
 
 
 def test_agreement_is_of_the_labels_that_two_people_gave(engine: Engine) -> None:

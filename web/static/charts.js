@@ -179,7 +179,7 @@
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   };
 
-  const quoted = (text) => `"${(/^[=+@\t\r-]/.test(text) ? `'${text}` : text).replaceAll('"', '""')}"`;
+  const quoted = (text) => `"${(/^[=+@\t\r-]/.test(text) && !/^[+-]?[\d.,]+( ?%)?$/.test(text) ? `'${text}` : text).replaceAll('"', '""')}"`;
   const saveCsv = (figure) => {
     const rows = [...figure.querySelectorAll("table tr")].map((row) =>
       [...row.cells].map((cell) => (cell.textContent === ABSENT ? "" : quoted(cell.textContent))).join(","));

@@ -212,7 +212,7 @@ def flagged(session: Session, rubric_id: str) -> list[tuple[str, str]]:
 def gold_reviews(
     session: Session, reviewer: str | None, since: datetime
 ) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """Return reviewer, labels given and right labels of each last review of a gold item."""
+    """Return reviewer, labels given and right labels of each last blind review of a gold item."""
     last = (
         select(
             col(Review.sample_id), col(Review.reviewer), func.max(col(Review.revision)).label("n")
@@ -221,6 +221,7 @@ def gold_reviews(
             col(Review.at) >= since,
             col(Review.sample_id).in_(select(col(GoldItem.sample_id))),
             true() if reviewer is None else col(Review.reviewer) == reviewer,
+            is_blind(),
         )
         .group_by(col(Review.sample_id), col(Review.reviewer))
         .subquery()

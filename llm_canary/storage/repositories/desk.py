@@ -160,10 +160,18 @@ def drafts_of(session: Session, reviewer: str) -> list[tuple[str, str, datetime]
 
 
 def put_flag(session: Session, sample_id: str, reviewer: str, at: datetime) -> None:
-    """Ask for a look at the sample; asked again it stays as it is."""
+    """Ask for a look at the sample; asked again it stays as it is, unless somebody has looked."""
     insert = insert_sqlite if session.get_bind().dialect.name == "sqlite" else insert_postgresql
     row = {"sample_id": sample_id, "reviewer": reviewer, "at": at, "settled_at": None}
-    session.execute(insert(ReviewFlag).values(row).on_conflict_do_nothing())
+    session.execute(
+        insert(ReviewFlag)
+        .values(row)
+        .on_conflict_do_update(
+            index_elements=["sample_id", "reviewer"],
+            set_={"at": at, "settled_at": None},
+            where=col(ReviewFlag.settled_at).is_not(None),
+        )
+    )
 
 
 def settle_flags(session: Session, sample_id: str, at: datetime) -> int:

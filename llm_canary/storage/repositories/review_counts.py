@@ -8,7 +8,7 @@ from functools import cache
 from itertools import repeat
 from typing import NamedTuple
 
-from sqlalchemy import Select, bindparam, case, exists, func, select
+from sqlalchemy import ColumnElement, Select, bindparam, case, exists, func, select
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
@@ -68,6 +68,7 @@ def done_since(session: Session, reviewer: str, since: datetime) -> dict[str, in
             col(Review.reviewer) == reviewer,
             col(Review.at) >= since,
             col(Review.status) == SUBMITTED,
+            _is_last(),
         )
         .group_by(col(Sample.rubric_id))
     )
@@ -104,12 +105,20 @@ def _work(reviewer: str, own: Mapping[str, Sequence[tuple[float | None, int]]]) 
 # Reviews that took as long are counted by the database: there are many times fewer of these.
 @cache
 def _work_since() -> Select[str, str, float | None, int]:
-    newer = aliased(Review)
-    is_last = ~exists().where(
-        col(newer.sample_id) == col(Review.sample_id),
-        col(newer.reviewer) == col(Review.reviewer),
-        col(newer.revision) > col(Review.revision),
-    ).correlate(Review)
     keys = (col(Review.reviewer), col(Review.status), col(Review.seconds_active))
-    query = select(*keys, func.count()).where(col(Review.at) >= bindparam("since"), is_last)
+    query = select(*keys, func.count()).where(col(Review.at) >= bindparam("since"), _is_last())
     return query.group_by(*keys)
+
+
+def _is_last() -> ColumnElement[bool]:
+    """Return the condition that a review's author has not revised or undone it."""
+    newer = aliased(Review)
+    return ~(
+        exists()
+        .where(
+            col(newer.sample_id) == col(Review.sample_id),
+            col(newer.reviewer) == col(Review.reviewer),
+            col(newer.revision) > col(Review.revision),
+        )
+        .correlate(Review)
+    )

@@ -35,6 +35,7 @@ def test_what_works_is_no_alert():
             "The controller fails",
         ),
         (loop("judge", last_error="Boom"), Severity.WARNING, "Judging fails"),
+        (loop("retain", last_error="Boom"), Severity.WARNING, "Retention and erasing fails"),
     ],
 )
 def test_a_loop_that_fails_or_stands_still_needs_a_person(given, severity, title):

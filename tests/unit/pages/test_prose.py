@@ -71,3 +71,14 @@ def test_a_comparison_gives_both_texts_back():
     assert "".join(each.text for each in pieces if each.kind != "added") == old
     assert "".join(each.text for each in pieces if each.kind != "removed") == new
     assert compared("x" * 30_000, "y") == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("a " * 249 + "b", "a " * 9_990), ("a " * 9_990, "a b " * 4_990), ("a b c " * 3_000, "c b a " * 3_000)],
+)  # fmt: skip
+def test_no_comparison_takes_long(old, new):
+    started = time.perf_counter()
+    compared(old, new)
+
+    assert time.perf_counter() - started < 3.0  # 24 s once
