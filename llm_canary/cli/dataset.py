@@ -50,6 +50,8 @@ def convert(*, source: Path, target: Path, as_json: bool) -> None:
     from llm_canary.documents.rows import write_rows  # noqa: PLC0415
     from llm_canary.rubric.item import item_row  # noqa: PLC0415
 
+    if target.exists() and target.samefile(source):
+        raise click.UsageError(f"{target} is SOURCE itself; name another file")
     count = write_rows(target, (item_row(item) for item in Dataset(source)))
     if as_json:
         print_json({"rows": count, "file": str(target)})

@@ -11,6 +11,7 @@ import click
 from llm_canary.cli.output import json_option, print_json, print_lines, print_table
 
 if TYPE_CHECKING:
+    from llm_canary.rubric.item import Item
     from llm_canary.rubric.sample import Sample
 
 LIVE = "sample:"  # begins the id of an answer that was drawn from live traffic
@@ -144,12 +145,13 @@ def corrections(*, file: Path, rubric: str, as_json: bool) -> None:
     """Write the better answers that reviewers gave as a dataset, each as the row's `reference`."""
     from llm_canary.cli.grading_database import corrected_items  # noqa: PLC0415
     from llm_canary.documents.rows import write_rows  # noqa: PLC0415
+    from llm_canary.rubric.item import item_row  # noqa: PLC0415
     from llm_canary.rubric.load import rubric_of  # noqa: PLC0415
 
     found = corrected_items(rubric_of(rubric, Path()).rubric.id)
     if not found:
         raise click.ClickException("no review has a corrected answer yet")
-    rows = ({**_row(sample), "reference": better} for sample, better in found)
+    rows = (item_row(_item(sample)._replace(reference=better)) for sample, better in found)
     count = write_rows(file, rows)
     if as_json:
         print_json({"rows": count, "file": str(file)})
@@ -183,18 +185,30 @@ def status(*, as_json: bool) -> None:
 
 
 def _open_rows(items: list[tuple[str, Sample]], file: Path) -> Iterator[dict[str, Any]]:
+    from llm_canary.rubric.item import item_row  # noqa: PLC0415
+
     is_table = file.suffix != ".jsonl"
     for name, sample in items:
-        row = _row(sample) | {"id": f"{LIVE}{name}", "response": sample.response}
+        item = _item(sample)._replace(id=f"{LIVE}{name}", tags={}, response=sample.response)
         if is_table:
-            row = {key: row.get(key) for key in ("id", "prompt", "response", "context")}
-            yield {**row, "rater": "", "criterion": "", "label": ""}
+            earlier = "\n\n".join(f"{each['role']}: {each['content']}" for each in item.history)
+            yield {
+                "id": item.id,
+                "earlier": earlier,
+                "prompt": item.prompt,
+                "response": item.response,
+                "context": item.context,
+                "rater": "",
+                "criterion": "",
+                "label": "",
+            }
         else:
-            yield row
+            yield item_row(item)
 
 
-def _row(sample: Sample) -> dict[str, Any]:
-    row: dict[str, Any] = {"id": sample.id, "prompt": sample.prompt}
-    if sample.context is not None:
-        row["context"] = sample.context
-    return row
+def _item(sample: Sample) -> Item:
+    from llm_canary.rubric.item import Item  # noqa: PLC0415
+
+    return Item(
+        sample.id, sample.prompt, tuple(sample.history), context=sample.context, tags=sample.tags
+    )

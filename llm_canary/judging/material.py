@@ -19,10 +19,12 @@ def recorded_turns(request: str) -> list[dict[str, str]] | None:
     too long: JSON that does not end is no request any more. Of a message without text there is
     what it was, `[image_url]`.
     """
-    turns = _turns(request)
-    while turns and turns[-1]["role"] != "user":
-        turns.pop()
-    return turns or None
+    return _until_user(_turns(request)) or None
+
+
+def _until_user(turns: list[dict[str, str]]) -> list[dict[str, str]]:
+    last = max((k for k, each in enumerate(turns) if each["role"] == "user"), default=-1)
+    return turns[: last + 1]
 
 
 def _turns(request: str) -> list[dict[str, str]]:
@@ -50,7 +52,8 @@ def recorded_sample(
 
     Where the user has said nothing, the model has answered the other messages.
     """
-    turns = recorded_turns(request) or _turns(request)
+    turns = _turns(request)
+    turns = _until_user(turns) or turns
     if not turns:
         return None
     return Sample(

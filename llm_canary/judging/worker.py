@@ -163,12 +163,12 @@ class JudgeWorker:
             if self._runner is None:
                 self._runner = asyncio.Runner()
             graded, unasked = self._runner.run(self._held(claimed, batch, terms))
-        except asyncio.CancelledError:
+        finally:
+            self._settle(batch, graded)
+        if self._has_ended:
             with write_session(self._engine) as session:  # what is saved is claimed no more
                 release(session, claimed, utc(self._clock.now_s()))
             return False
-        finally:
-            self._settle(batch, graded)
         line.resize(perf_counter() - began_s)
         self._give_back(line, graded, unasked)
         return not unasked
@@ -217,7 +217,7 @@ class JudgeWorker:
         assert task is not None  # noqa: S101 - the runner made one
         self._grading = asyncio.get_running_loop(), task
         if self._has_ended:  # between the claim and here
-            task.cancel()
+            return 0, []
         holding = asyncio.ensure_future(self._hold(claimed[0].token))
         try:
             return await self._grade(claimed, batch, terms)
@@ -264,7 +264,10 @@ class JudgeWorker:
                 if len(done) >= _SAVE_EVERY:
                     self._save(done)
                     done = []
-        finally:  # also what was graded before the worker had to end
+        except asyncio.CancelledError:
+            if not self._has_ended:
+                raise
+        finally:
             self._save(done)
         return graded, unasked
 

@@ -37,7 +37,7 @@ class FilterForm:
     @property
     def is_used(self) -> bool:
         """Whether anything is asked for."""
-        return any(each.value for each in self.fields)
+        return bool(self.hidden) or any(each.value for each in self.fields)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,13 @@ HTMX_CONFIG = {
         {"code": "204", "swap": False},
         {"code": "304", "swap": False},
         {"code": "[23]..", "swap": True},
-        {"code": "[45]..", "swap": True, "error": True, "target": "#problem"},
+        {
+            "code": "[45]..",
+            "swap": True,
+            "error": True,
+            "target": "#problem",
+            "swapOverride": "innerHTML",
+        },
     ],
 }
 _GLYPHS = {

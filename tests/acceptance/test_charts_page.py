@@ -194,6 +194,9 @@ def test_a_chart_is_saved_as_csv_and_png(visit, tmp_path):
     page = visit()
     figure = page.locator("figure", has=page.get_by_role("heading", name="Error rate"))
 
+    figure.locator("tbody tr").first.locator("td").evaluate_all(
+        "cells => { [cells[0].textContent, cells[1].textContent] = ['-0.12', '-1+cmd']; }"
+    )
     with page.expect_download() as table:
         figure.get_by_role("button", name="Save Error rate as CSV").click()
     with page.expect_download() as picture:
@@ -202,6 +205,7 @@ def test_a_chart_is_saved_as_csv_and_png(visit, tmp_path):
     rows = list(csv.reader(io.StringIO(Path(table.value.path()).read_text())))
     assert table.value.suggested_filename == "next-error-rate.csv"
     assert rows[0] == ["Time (UTC)", "Control", "Canary"]
+    assert rows[1][-2:] == ["-0.12", "'-1+cmd"]  # a number stays one, a formula becomes text
     assert len(rows) == figure.locator("tbody tr").count() + 1
     assert Path(picture.value.path()).read_bytes().startswith(b"\x89PNG")
     assert Path(picture.value.path()).stat().st_size > 2_000

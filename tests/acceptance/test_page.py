@@ -96,8 +96,17 @@ def test_a_lost_server_is_said_and_its_return_too(visit, site):
     page.unroute("**/partials/rollouts")
     page.locator("#live-text", has_text="Live").wait_for(timeout=LIVE_MS)
 
+    page.route("**/partials/rollouts", lambda route: route.fulfill(status=503, body="No database"))
+    page.locator("#problem[role=alert]", has_text="No database").wait_for(timeout=LIVE_MS)
+    page.unroute("**/partials/rollouts")
+    page.locator("#problem:empty").wait_for(state="attached", timeout=LIVE_MS)
+
     # The browser and htmx themselves report what could not be loaded, which is the point here.
-    ours = [text for text in visit.complaints if "ERR_FAILED" not in text and "htmx:" not in text]
+    ours = [
+        text
+        for text in visit.complaints
+        if "ERR_FAILED" not in text and "503" not in text and "htmx:" not in text
+    ]
     visit.complaints[:] = ours
 
 

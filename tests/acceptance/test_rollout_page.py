@@ -141,6 +141,8 @@ def test_who_was_too_late_is_told_so_on_the_page(visit, world):
     page.locator("#problem").get_by_text("changed meanwhile").wait_for(timeout=LIVE_MS)
     assert page.locator("dialog[open]").count() == 0
     assert world.service.get("next").stage == "broad"
+    page.click("#act-promote")
+    assert page.locator("dialog[open] #reason").input_value() == "go"
     visit.complaints[:] = [
         each for each in visit.complaints if "409" not in each and "htmx:" not in each
     ]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 from msgspec.structs import replace
+from sqlalchemy import text
 from sqlalchemy.engine import Engine
 
 from llm_canary.clock import ManualClock
@@ -47,7 +48,7 @@ class SlowJudge(OddJudge):
 def test_a_worker_that_ends_keeps_what_is_graded_and_gives_the_rest_back(engine: Engine) -> None:
     fill(engine, 8)
     judge = SlowJudge()
-    worker = worker_of(engine, judge, ManualClock(CLOCK_S))
+    worker = worker_of(engine, judge, ManualClock(CLOCK_S), limit_nanousd=1_000_000)
     raised: list[BaseException] = []
 
     def run() -> None:
@@ -67,12 +68,15 @@ def test_a_worker_that_ends_keeps_what_is_graded_and_gives_the_rest_back(engine:
     assert not thread.is_alive()
     worker.close()
     left = counts(engine)
+    with engine.connect() as connection:
+        noted = connection.execute(text("SELECT judged, reserved_nanousd FROM judging_day")).one()
     begins_another = worker.step()
     other = worker_of(engine, OddJudge(), ManualClock(CLOCK_S))
     drain(other)
     other.close()
 
     assert raised == []
+    assert tuple(noted) == (3, 0)
     assert left == ArmSamples(judged=3, graded=3, waiting=5)
     assert not begins_another
     assert counts(engine) == ArmSamples(judged=8, graded=8)

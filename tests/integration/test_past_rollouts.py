@@ -126,4 +126,7 @@ def test_five_hundred_attempts_take_as_many_queries_as_three(world):
     assert time.perf_counter() - began < 1.0
     assert answer.status_code == 200
     assert "Page 20 of 20" in answer.text
+    assert "No rollout is like that" in web.get("/history?page=500").text
+    for digits in (f"{1:012d}{9:030d}", f"{1:05000d}"):
+        assert web.get(f"/history?page={digits}").status_code == 400
     assert len(web.get("/history.csv").text.splitlines()) == 501

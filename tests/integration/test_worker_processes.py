@@ -72,6 +72,20 @@ def killed_in_the_middle(
     return states(engine)
 
 
+def told_to_end(control: RunningServer, judge: JudgeServer, engine: Engine) -> tuple[int, float]:
+    """Tell a worker to end while its judge does not answer; return its exit code and the seconds."""
+    asked = len(judge.bodies)
+    judge.holds_after = asked
+    ending = worker(control)
+    wait_for(engine, lambda found: found.get("leased", 0) and judge.bodies[asked:])
+    began = time.monotonic()
+    ending.terminate()
+    code = ending.wait(30)
+    took_s = time.monotonic() - began
+    judge.holds_after = None
+    return code, took_s
+
+
 def states(engine: Engine) -> dict[str, int]:
     with engine.connect() as connection:
         rows = connection.execute(text("SELECT state, count(*) FROM sample GROUP BY state"))
@@ -127,6 +141,8 @@ def test_a_worker_that_is_killed_loses_nothing_and_people_grade_by_files(
                 connection.execute(
                     text("UPDATE sample SET ready_at = drawn_at WHERE state = 'leased'")
                 )
+            code, took_s = told_to_end(control, judge, engine)
+            given_back = states(engine)
             others = [worker(control), worker(control)]
             try:
                 ended = wait_for(engine, lambda found: found.get("judged", 0) == drawn)
@@ -142,6 +158,9 @@ def test_a_worker_that_is_killed_loses_nothing_and_people_grade_by_files(
         engine.dispose()
 
     assert left.get("leased", 0) > 0
+    assert (code, given_back["leased"]) == (0, left["leased"])  # what it held itself it gave back
+    assert took_s < 9.0  # a loop would be waited for during ten seconds
+    assert "Traceback" not in (tmp_path / "worker.log").read_text()
     assert ended == {"judged": drawn}
     assert twice == []
     assert codes == [0, 0]

@@ -4,10 +4,13 @@
   const live = document.getElementById("live");
   const liveText = document.getElementById("live-text");
   const announce = document.getElementById("announce");
+  const problem = document.getElementById("problem");
   const said = new Map();
   let open = [];
   let focused = null;
+  let failed = ""; // of what #problem tells: "live" or "act"
 
+  const isLive = (element) => element?.matches?.("[data-live]") ?? false;
   const say = (text) => { if (text) announce.textContent = text; };
 
   const connected = (isUp) => {
@@ -30,6 +33,10 @@
     if (document.hidden && event.target.matches?.("[data-live]")) event.preventDefault();
   });
   document.addEventListener("htmx:beforeSwap", (event) => {
+    // What goes on failing is said once.
+    if (event.detail.isError && failed === "live" && problem.hasChildNodes() && isLive(event.detail.requestConfig?.elt)) {
+      event.detail.shouldSwap = false;
+    }
     open = [...document.querySelectorAll("details[open][id]")].map((details) => details.id);
     focused = event.detail.target.contains(document.activeElement) ? document.activeElement.id : null;
   });
@@ -50,9 +57,16 @@
     }
   });
   document.addEventListener("htmx:afterRequest", (event) => {
-    if (!event.target.matches?.("[data-live]") && !event.detail.elt?.matches?.("[data-live]")) return;
     const status = event.detail.xhr?.status ?? 0;
-    connected((status >= 200 && status < 300) || status === 304);
+    const isUp = (status >= 200 && status < 300) || status === 304;
+    const kind = isLive(event.target) || isLive(event.detail.elt) ? "live" : "act";
+    if (!isUp) {
+      failed = kind;
+    } else if (failed === kind) {
+      problem.replaceChildren();
+      failed = "";
+    }
+    if (kind === "live") connected(isUp);
   });
 
   document.getElementById("theme").addEventListener("click", () => {

@@ -3,14 +3,20 @@
   "use strict";
   const dialog = document.getElementById("confirm");
   let asked = "";
+  let kept = { asked: "", reason: "" }; // of an act that failed
 
   document.addEventListener("htmx:afterSwap", (event) => {
     if (event.detail.target?.id !== "confirm-body") return;
     asked = event.detail.requestConfig?.elt?.id ?? "";
+    if (kept.asked === asked) dialog.querySelector("#reason").value = kept.reason;
     dialog.showModal();
   });
   // What went wrong is said on the page, which the dialog would hide.
-  document.addEventListener("htmx:responseError", () => { if (dialog.open) dialog.close(); });
+  document.addEventListener("htmx:responseError", () => {
+    if (!dialog.open) return;
+    kept = { asked, reason: dialog.querySelector("#reason").value };
+    dialog.close();
+  });
   dialog.addEventListener("click", (event) => {
     if (!event.target.closest("[data-close]")) return;
     event.preventDefault();

@@ -250,6 +250,18 @@ def note(site, count, **entry):
         log.note(who, entry.get("action", "rollout.hold"), f"r-{number}", entry.get("detail"))
 
 
+def test_an_older_page_of_the_audit_offers_all_of_it_as_a_file(site):
+    note(site, 120, actor="jon")
+    older = re.search(r'href="([^"]*before=[^"]*)"', site.get("/access/audit?actor=jon").text)[1]
+
+    offered = re.search(
+        r'href="(/access/audit\.csv[^"]*)"', site.get(older.replace("&amp;", "&")).text
+    )[1]
+
+    assert "actor=jon" in offered
+    assert "before" not in offered
+
+
 def test_the_audit_is_filtered_and_paged_to_its_end(site):
     note(site, 120, actor="jon")
     note(site, 3, action="key.revoke")

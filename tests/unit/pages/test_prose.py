@@ -82,3 +82,10 @@ def test_no_comparison_takes_long(old, new):
     compared(old, new)
 
     assert time.perf_counter() - started < 3.0  # 24 s once
+
+
+def test_a_short_text_is_compared_with_a_long_one():
+    words = [str(number) for number in range(2_500)]
+    short, long = " ".join(words[:240]), " ".join(f"a {word}" for word in words)
+
+    assert [each.kind for each in compared(short, long)].count("same") >= 240
