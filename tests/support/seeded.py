@@ -191,7 +191,7 @@ class Seeded:
                 self.act("hold", "invoice-haiku", "an audit of the invoices runs tonight")
             case 76 if self._state("invoice-haiku") == "held":
                 self.act("resume", "invoice-haiku", "the audit is done")
-            case 130:
+            case 96:  # the first reviews of support-v13 are given
                 self._make_gold()
             case 60 if self._stage("support-v13") == "initial":
                 self.act("promote", "support-v13", "the first stage has shown no harm")
@@ -296,6 +296,7 @@ class Seeded:
         )
         with self.engine.connect() as connection:
             rows = connection.execute(graded).all()
+        assert rows, "nobody has graded anything yet"
         for sample_id, response in rows:
             why = "checked with the depot's own record"
             right = self.truth[response].labels
