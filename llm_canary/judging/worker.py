@@ -267,8 +267,7 @@ class JudgeWorker:
         except asyncio.CancelledError:
             if not self._has_ended:
                 raise
-        finally:
-            self._save(done)
+        self._save(done)
         return graded, unasked
 
     def _kit(self, text_id: str) -> _Kit:
